@@ -1,0 +1,22 @@
+"""chain429: an AI gateway that spends free tiers first.
+
+The layers, and who may import whom (``tests/test_layers.py`` reads the imports)::
+
+    errors                    the exception tree; imports nothing
+    clock                     the only reader of time
+    routing/                  PURE decisions: outcomes, limits, breakers, the order of a chain
+    wire/                     PURE translation: bytes and dicts in, neutral events out
+    catalog/                  data: what is known of each provider
+    config                    one checked, frozen configuration
+    upstream                  the only HTTP client
+    store/                    the request log on SQLite, one writer thread
+    engine                    the one waterfall loop; the only place that waits
+    web/                      the HTTP servers: API, pages, admin
+    app                       wires the objects together
+    proxy/                    the only importer of mitmproxy
+    cli                       the command line
+
+Importing this package does nothing.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,402 @@
+"""The one place that wires the objects together, and that reads the environment's folders.
+
+``launch`` does everything a front (mitmproxy's addon, the command line, a test) needs: find the configuration, build,
+listen. ``App.stop`` undoes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from chain429 import __version__, log
+from chain429.clock import Clock
+from chain429.config import DEFAULT_CHAIN, Config, is_loopback, load, parse
+from chain429.engine import Engine
+from chain429.errors import ConfigError, StartError
+from chain429.redact import Redactor
+from chain429.routing.ledger import Ledger
+from chain429.routing.status import ProviderStatus, Status
+from chain429.simulator import Simulator
+from chain429.store.queries import Queries
+from chain429.store.writer import Store
+from chain429.upstream import HttpUpstream, Upstream
+from chain429.web.api import Api
+from chain429.web.auth import Doors, digest, kept_token
+from chain429.web.pages import pages_app
+from chain429.web.server import Listener, api_runner, pages_runner
+
+_log = logging.getLogger("chain429.app")
+
+# How long requests under way may go on when the process is asked to stop.
+DRAIN_SECONDS = 30.0
+_WATCH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a front was told. Addresses are ``host:port`` and win over the configuration's; None means not told."""
+
+    config: Path | None = None
+    data_dir: Path | None = None
+    listen: str | None = None
+    pages: str | None = None
+    debug: bool = False
+    drain: float = DRAIN_SECONDS
+
+
+def find_config(options: Options, environ: Mapping[str, str]) -> Path | None:
+    """``--config``, ``$CHAIN429_CONFIG``, ``./chain429.yaml``, the user's configuration folder; None where none is."""
+    told = options.config or (Path(environ["CHAIN429_CONFIG"]) if environ.get("CHAIN429_CONFIG") else None)
+    if told:
+        return told.expanduser()
+    usual = (Path("chain429.yaml"), _user_folder(environ, "XDG_CONFIG_HOME", ".config") / "chain429.yaml")
+    return next((path for path in usual if path.is_file()), None)
+
+
+def data_folder(options: Options, environ: Mapping[str, str]) -> Path:
+    """``--data-dir``, ``$CHAIN429_DATA_DIR``, or the user's data folder."""
+    told = options.data_dir or (Path(environ["CHAIN429_DATA_DIR"]) if environ.get("CHAIN429_DATA_DIR") else None)
+    return told.expanduser() if told else _user_folder(environ, "XDG_DATA_HOME", ".local/share")
+
+
+def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> Path:
+    if environ.get(variable):
+        return Path(environ[variable]) / "chain429"
+    if sys.platform == "win32" and environ.get("APPDATA"):
+        return Path(environ["APPDATA"]) / "chain429"
+    return Path.home() / usual / "chain429"
+
+
+def templates_folder() -> Path:
+    """Where the pages' templates are: in the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_templates"
+    return installed if installed.is_dir() else package.parent / "templates"
+
+
+class App:
+    """Everything that runs. Made by ``launch``; ``stop`` ends it, letting requests under way finish first.
+
+    ``door`` is the secret by which the proxy proves itself to the API; ``new_admin`` tells that the admin token was
+    made at this start."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        *,
+        options: Options,
+        environ: Mapping[str, str],
+        redact: Redactor,
+        path: Path | None,
+        data: Path,
+        upstream: Upstream | None = None,
+        simulator: Simulator | None = None,
+    ) -> None:
+        self.config = config
+        self.path = path
+        self.data = data
+        self.door = secrets.token_urlsafe(32)
+        self.client_token, _ = kept_token(data / "client-token", "c429_")
+        self.admin_token, self.new_admin = kept_token(data / "admin-token", "c429admin_")
+        self.redact = redact
+        redact.know([self.door, self.client_token, self.admin_token, *_revealed(config)])
+        self.ledger = Ledger(config.breaker)
+        self.ledger.configure(config.breaker, config.providers.values())
+        self.store = Store(data / "chain429.db", clock, self.redact)
+        self.simulator = simulator
+        self._options = options
+        self._environ = environ
+        self._clock = clock
+        self._started = clock.now()
+        self._http = HttpUpstream(clock) if upstream is None else None
+        self.log = log.RequestLog(self.store)
+        self.engine = Engine(config, self.ledger, upstream or self._http_upstream(), self.log, clock, self.redact)
+        self._doors = self._make_doors()
+        self._seen = _stamp(path)
+        self._watcher: asyncio.Task[None] | None = None
+        self.api: Listener | None = None
+        self.pages: Listener | None = None
+
+    def _http_upstream(self) -> HttpUpstream:
+        assert self._http is not None
+        return self._http
+
+    def _make_doors(self) -> Doors:
+        return Doors([self.client_token, *(token.reveal() for token in self.config.tokens)], self.door)
+
+    async def start(self) -> None:
+        """Open the log and the listeners. Raises StartError; then nothing is left open."""
+        try:
+            self.store.open()
+            if self._http:
+                await self._http.open()
+            api = Api(
+                self.engine,
+                lambda: self.config,
+                lambda: self._doors,
+                self.log,
+                self._clock,
+                self.health,
+                f"it is kept in {self.data / 'client-token'}",
+            )
+            host, port = _address(self._options.listen) or self.config.listen
+            runner = api_runner(api.handle, max_body=self.config.max_body, drain=self._options.drain)
+            self.api = await Listener.start(runner, host, port, "the API")
+            host, port = _address(self._options.pages) or self.config.pages
+            self.pages = await self._start_pages(host, port)
+        except BaseException:
+            await self.stop()
+            raise
+        if self.path is not None:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        for warning in self.config.warnings:
+            _log.warning("%s", warning)
+
+    async def _start_pages(self, host: str, port: int) -> Listener:
+        hosts = frozenset({"127.0.0.1", "localhost", "[::1]", host})
+        assert self.api
+        app = pages_app(
+            self.status,
+            Queries(self.store.path),
+            self.store,
+            digest(self.admin_token),
+            self._clock,
+            hosts,
+            templates_folder(),
+            api_url=f"{self.api.url}/v1",
+        )
+        return await Listener.start(pages_runner(app, drain=1.0), host, port, "the pages' server")
+
+    async def stop(self) -> None:
+        """Take no new requests, let those under way finish for up to the drain time, then close everything."""
+        if self._watcher:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+        for listener in (self.api, self.pages):
+            if listener:
+                await listener.stop()
+        self.api = self.pages = None
+        if self._http:
+            await self._http.close()
+        if self.simulator:
+            await self.simulator.stop()
+            self.simulator = None
+        await asyncio.to_thread(self.store.close)
+
+    async def _watch(self) -> None:
+        while True:
+            await self._clock.sleep(_WATCH_SECONDS)
+            stamp = _stamp(self.path)
+            if stamp and stamp != self._seen:
+                self._seen = stamp
+                self.reload()
+
+    def reload(self) -> bool:
+        """Take over the configuration file as it is now; if it is wrong, say so and go on with the old one."""
+        if self.path is None:
+            return False
+        try:
+            config = load(self.path, self._environ)
+        except ConfigError as error:
+            _log.error("the configuration was not reloaded, the old one goes on:\n%s", error)
+            return False
+        assert config is not None
+        if (config.listen, config.pages) != (self.config.listen, self.config.pages):
+            _log.warning("a changed 'listen' or 'pages' takes effect at the next start")
+        self.config = config
+        self.redact.know(_revealed(config))
+        self.ledger.configure(config.breaker, config.providers.values())
+        self.engine.adopt(config)
+        self._doors = self._make_doors()
+        _log.info("the configuration was reloaded: %s", self.path)
+        return True
+
+    def status(self, now: float) -> Status:
+        """How everything stands."""
+        config = self.config
+        chains = tuple(self.ledger.status(chain, now) for chain in config.chains.values())
+        problems: list[str] = []
+        for chain in chains:
+            targets = [target for tier in chain.tiers for target in tier]
+            if not any(target.state == "available" for target in targets):
+                problems.append(f"No target of chain '{chain.name}' is available.")
+        refused = {target.credential for chain in chains for tier in chain.tiers for target in tier
+                   if target.state == "refused"}  # fmt: skip
+        problems += [f"The provider refuses the key {credential}." for credential in sorted(refused)]
+        open_breakers = [name for name in config.providers if self.ledger.breaker(name).state(now) != "closed"]
+        problems += [f"{config.endpoints[name].name} is failing: {self.ledger.breaker(name).last_reason}."
+                     for name in open_breakers]  # fmt: skip
+        if self.store.failure:
+            problems.append(f"The request log can't be written: {self.store.failure}")
+        return Status(
+            healthy=not problems,
+            problems=tuple(self.redact(problem) for problem in problems),
+            chains=chains,
+            providers=tuple(
+                ProviderStatus(name, endpoint.name, endpoint.tier, self.ledger.breaker(name).state(now), endpoint.terms)
+                for name, endpoint in config.endpoints.items()
+            ),
+            started=self._started,
+            version=__version__,
+            simulated=config.simulated,
+        )
+
+    def health(self) -> dict[str, object]:
+        """The body of ``GET /health``."""
+        now = self._clock.now()
+        status = self.status(now)
+        return {
+            "status": "ok" if status.healthy else "degraded",
+            "version": __version__,
+            "uptime": round(now - self._started),
+            "simulated": status.simulated,
+            "chains": {
+                chain.name: {
+                    "targets": sum(len(tier) for tier in chain.tiers),
+                    "available": sum(target.state == "available" for tier in chain.tiers for target in tier),
+                }
+                for chain in status.chains
+            },
+            "breakers": {provider.id: provider.breaker for provider in status.providers},
+        }
+
+
+async def launch(options: Options, environ: Mapping[str, str], clock: Clock, redact: Redactor) -> App:
+    """A running App. Without a configuration and without any key it runs on the simulator.
+
+    ``redact`` is told every secret, and may already be at work in the log. Raises ConfigError and StartError, with
+    nothing left running."""
+    path = find_config(options, environ)
+    data = data_folder(options, environ)
+    config = load(path, environ)
+    simulator: Simulator | None = None
+    if config is None:
+        simulator = Simulator(clock=clock, token_delay=0.02)
+        await simulator.start()
+        config = simulated_config(simulator.base_url)
+    try:
+        app = App(
+            config,
+            clock,
+            options=options,
+            environ=environ,
+            redact=redact,
+            path=path,
+            data=data,
+            simulator=simulator,
+        )
+    except BaseException:
+        if simulator:
+            await simulator.stop()
+        raise
+    await app.start()
+    return app
+
+
+_DEMO = """
+providers:
+  groq:       {{keys: [env:KEY], base_url: {groq}}}
+  cerebras:   {{keys: [env:KEY], base_url: {cerebras}}}
+  gemini:     {{keys: [env:KEY], base_url: {gemini}}}
+  openrouter: {{keys: [env:KEY], base_url: {openrouter}}}
+  mistral:    {{keys: [env:KEY], base_url: {mistral}}}
+chains:
+  default:
+    - groq/openai/gpt-oss-120b
+    - [cerebras/gpt-oss-120b, "openrouter/openai/gpt-oss-20b:free"]
+    - gemini/gemini-2.5-flash
+    - mistral/mistral-small-2603
+  fast: [cerebras/gpt-oss-120b, groq/openai/gpt-oss-20b]
+aliases: {{gpt-4o: default, gpt-4o-mini: fast, "gpt-*": default, "claude-*": default}}
+"""
+
+
+def simulated_config(base_url: Callable[[str], str]) -> Config:
+    """The demo: a chain over simulated providers."""
+    names = ("groq", "cerebras", "gemini", "openrouter", "mistral")
+    text = _DEMO.format(**{name: base_url(name) for name in names})
+    config = parse(text, {"KEY": "sim-demo-key"}, file="the simulator")
+    return dataclasses.replace(config, simulated=True)
+
+
+def banner(app: App, proxy: str | None) -> str:
+    """What is printed at the start: what listens where, and what to paste. ``proxy`` is the proxy's URL, if there is
+    one."""
+    assert app.api
+    assert app.pages
+    config = app.config
+    chain = config.chains[DEFAULT_CHAIN]
+    lines = [f"chain429 {__version__}"]
+    if config.simulated:
+        lines += [
+            "",
+            "  SIMULATED PROVIDERS: no configuration file and no provider's key was found, so a built-in simulator",
+            "  answers. Set GROQ_API_KEY (or another provider's key), or write chain429.yaml, and start again.",
+        ]
+    pages = app.pages.url + (f"/login#{app.admin_token}" if app.new_admin else "")
+    lines += [
+        "",
+        f"  API      {app.api.url}/v1",
+        f"  pages    {pages}",
+        f"           the admin token is kept in {app.data / 'admin-token'}",
+    ]
+    if proxy:
+        lines.append(f"  proxy    {proxy} (as HTTPS_PROXY; serves {', '.join(config.proxy_hosts)})")
+    lines += [
+        f"  token    {app.client_token}",
+        f"  config   {config.source}",
+        f"  data     {app.data}",
+        f"  default  {' > '.join(' = '.join(entry.name for entry in tier) for tier in chain.tiers)}",
+    ]
+    if not all(is_loopback(listener.host) for listener in (app.api, app.pages)):
+        lines.append("  NOTE     listening beyond this machine: whoever has the token can spend your quota")
+    lines += [f"  terms    {endpoint.name}: {endpoint.terms}" for endpoint in config.endpoints.values()
+              if endpoint.terms and not config.simulated]  # fmt: skip
+    lines += [
+        "",
+        "Try it:",
+        "",
+        f"curl {app.api.url}/v1/chat/completions -H 'Authorization: Bearer {app.client_token}' \\",
+        '  -H \'Content-Type: application/json\' -d \'{"model": "default", "messages": '
+        '[{"role": "user", "content": "Hello"}]}\'',
+        "",
+        "# pip install openai, then in Python:",
+        "from openai import OpenAI",
+        f'client = OpenAI(base_url="{app.api.url}/v1", api_key="{app.client_token}")',
+        'stream = client.chat.completions.create(model="default", stream=True, '
+        'messages=[{"role": "user", "content": "Hello"}])',
+        'for chunk in stream: print(chunk.choices[0].delta.content or "", end="", flush=True)',
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _revealed(config: Config) -> list[str]:
+    return [secret.reveal() for secret in config.secrets()]
+
+
+def _address(text: str | None) -> tuple[str, int] | None:
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise StartError(f"{text!r} is not an address such as 127.0.0.1:4290")
+    return host.strip("[]"), int(port)
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What changes when a file does; None where there is no file."""
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size) if found else None

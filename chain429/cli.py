@@ -1,0 +1,193 @@
+"""The command line: ``chain429 serve | simulate | check | version``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chain429 import __version__, log
+from chain429.app import App, Options, banner, find_config, launch
+from chain429.clock import SystemClock
+from chain429.config import Config, Endpoint, load
+from chain429.errors import Chain429Error, UpstreamError
+from chain429.redact import Redactor
+from chain429.routing.failure import read_failure
+from chain429.routing.outcome import Kind, classify
+from chain429.simulator import Simulator
+from chain429.upstream import USER_AGENT, HttpUpstream
+
+_config = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration file. Else $CHAIN429_CONFIG, ./chain429.yaml, then the user's configuration folder.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """An AI gateway that spends free tiers first.
+
+    One OpenAI-compatible endpoint in front of an ordered chain of providers: when one is at its limit or fails, the
+    next one answers. 'mitmdump -s addons/chain429.py' runs the same with an intercepting proxy.
+    """
+
+
+@main.command()
+@_config
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where tokens and the request log are kept. Else $CHAIN429_DATA_DIR, or the user's data folder.",
+)
+@click.option("--listen", metavar="HOST:PORT", help="Address of the API (default 127.0.0.1:4290).")
+@click.option("--pages", metavar="HOST:PORT", help="Address of the pages (default 127.0.0.1:4291).")
+@click.option("--debug", is_flag=True, help="Log each decision and why.")
+def serve(config: Path | None, data_dir: Path | None, listen: str | None, pages: str | None, debug: bool) -> None:
+    """Run the gateway without the proxy: the API and the pages."""
+    options = Options(config=config, data_dir=data_dir, listen=listen, pages=pages, debug=debug)
+    _run(lambda: _serve(options))
+
+
+async def _serve(options: Options) -> None:
+    redact = Redactor()
+    handler = log.start(redact, debug=options.debug)
+    stop = _stop_event()
+    try:
+        app = await launch(options, os.environ, SystemClock(), redact)
+        _on_hangup(app)
+        click.echo(banner(app, None))
+        await stop.wait()
+        click.echo("stopping: requests under way may finish; once more stops at once", err=True)
+        await app.stop()
+    finally:
+        log.stop(handler)
+
+
+def _stop_event() -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM; the second one ends the process as it would without us."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def asked(number: int) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, asked, number)
+        except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt instead.
+            break
+    return stop
+
+
+def _on_hangup(app: App) -> None:
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
+
+
+@main.command()
+@click.option("--port", default=4299, show_default=True, help="Where to listen on 127.0.0.1; 0 takes a free port.")
+@click.option(
+    "--time-scale", default=1.0, show_default=True, help="How much faster windows pass: 60 makes a minute a second."
+)
+@click.option("--token-delay", default=0.02, show_default=True, help="Seconds between the words of a stream.")
+def simulate(port: int, time_scale: float, token_delay: float) -> None:
+    """Run local providers that speak and limit like the real ones."""
+    _run(lambda: _simulate(port, time_scale, token_delay))
+
+
+async def _simulate(port: int, time_scale: float, token_delay: float) -> None:
+    stop = _stop_event()
+    simulator = Simulator(clock=SystemClock(), port=port, time_scale=time_scale, token_delay=token_delay)
+    await simulator.start()
+    try:
+        click.echo("Simulated providers (any key that begins with 'sim-' is good):")
+        for name in simulator.providers:
+            click.echo(f"  {name:<11} {simulator.base_url(name)}")
+        click.echo(f"  control     http://127.0.0.1:{simulator.port}/control")
+        await stop.wait()
+    finally:
+        await simulator.stop()
+
+
+@main.command()
+@_config
+def check(config: Path | None) -> None:
+    """Check the configuration, then try each key with a call that costs nothing."""
+    path = find_config(Options(config=config), os.environ)
+    found = _or_exit(lambda: load(path, os.environ))
+    if found is None:
+        click.echo("No configuration file and no provider's key was found: chain429 would run on its simulator.")
+        return
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{found.source}: {len(found.providers)} providers, {len(found.chains)} chains: no fault found")
+    good = _run(lambda: _check(found))
+    sys.exit(0 if good else 1)
+
+
+async def _check(config: Config) -> bool:
+    redact = Redactor(secret.reveal() for secret in config.secrets())
+    upstream = HttpUpstream(SystemClock())
+    await upstream.open()
+    good = True
+    try:
+        for endpoint in config.endpoints.values():
+            for credential in endpoint.secrets:
+                fine, words = await _try_key(upstream, config, endpoint, credential)
+                good = good and fine
+                click.echo(f"  {'ok  ' if fine else 'FAIL'} {credential}: {redact(words)}")
+    finally:
+        await upstream.close()
+    return good
+
+
+async def _try_key(upstream: HttpUpstream, config: Config, endpoint: Endpoint, credential: str) -> tuple[bool, str]:
+    if endpoint.models_url is None:
+        return True, "not tried: the provider has no list of models to ask for"
+    secret = endpoint.secrets[credential]
+    headers = {"user-agent": USER_AGENT, **endpoint.headers}
+    if secret and endpoint.auth == "x-api-key":
+        headers["x-api-key"] = secret.reveal()
+    elif secret:
+        headers["authorization"] = f"Bearer {secret.reveal()}"
+    try:
+        status, body = await upstream.get(endpoint.models_url, headers, endpoint.timeouts.connect + 10)
+    except UpstreamError as error:
+        return False, f"{endpoint.models_url}: {error}"
+    if 200 <= status < 300:
+        return True, "the provider answers"
+    now = SystemClock().now()
+    outcome = classify(read_failure(status, {}, body), config.providers[endpoint.id].provision, now)
+    return outcome.kind is Kind.RATE_LIMITED, f"HTTP {status}: {outcome.kind}: {outcome.reason}"
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"chain429 {__version__}")
+
+
+def _or_exit(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Chain429Error as error:
+        click.echo(f"chain429: {error}", err=True)
+        sys.exit(2)
+
+
+def _run(make: Callable[[], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        return await make()
+
+    try:
+        return _or_exit(lambda: asyncio.run(run()))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,531 @@
+"""The waterfall: the one loop that takes a request down its chain, for every dialect, streamed or not.
+
+It decides nothing by itself: which target comes next is ``routing.walk``, what a failure means is
+``routing.outcome``, what bytes mean is ``wire``. It is the only place that waits, and the only one that knows the
+commit point: nothing reaches the client before the provider's first meaningful event, and nothing is replayed after
+it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chain429.clock import Clock
+from chain429.config import Config, Endpoint
+from chain429.errors import ConnectFailed, TimedOut, UpstreamError, WireError
+from chain429.routing.chain import Chain, Provider, Target
+from chain429.routing.failure import failure_in_answer, read_failure
+from chain429.routing.headers import read_headers
+from chain429.routing.ledger import Ledger, Refusal
+from chain429.routing.limits import Lease, Need
+from chain429.routing.outcome import Kind, Outcome, Step, classify
+from chain429.routing.walk import Walk
+from chain429.store.records import AttemptRecord, Recorder, RequestRecord
+from chain429.upstream import MAX_ANSWER, MAX_ERROR_BODY, USER_AGENT, Answer, Upstream, UpstreamRequest
+from chain429.wire.dialect import AnswerStream, ClientRequest, Exchange, Problem
+from chain429.wire.events import Seen
+
+_log = logging.getLogger("chain429.engine")
+
+# Clients give up on a Retry-After of a minute (Claude Code) or sleep through one of hours (the SDKs), and one gives up
+# without any (Codex).
+_SHORTEST_RETRY = 1
+_LONGEST_RETRY = 55
+# From here on a client that retries by itself only wastes its time.
+_POINTLESS_RETRY = 120
+
+_LIMIT_KINDS = frozenset({Kind.RATE_LIMITED, Kind.QUOTA_SPENT})
+_FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_LARGE})
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way. ``at`` is Unix seconds, ``started`` the monotonic clock at its arrival."""
+
+    id: str
+    request: ClientRequest
+    chain: Chain
+    client: str
+    at: float
+    started: float
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    skipped: set[Target] = field(default_factory=set)
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the client is answered: ``body`` whole, or a stream that must be closed whatever happens."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | Stream
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """An attempt that came to the commit point."""
+
+    target: Target
+    lease: Lease
+    began: float
+    answer: Answer | None  # still open: the stream goes on
+    stream: AnswerStream | None
+    seen: Seen
+    body: bytes
+
+
+class Engine:
+    """Runs requests. ``adopt`` gives it a new configuration; requests under way finish under the old one."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        upstream: Upstream,
+        recorder: Recorder,
+        clock: Clock,
+        redact: Callable[[str], str],
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._upstream = upstream
+        self._recorder = recorder
+        self._clock = clock
+        self._redact = redact
+
+    def adopt(self, config: Config) -> None:
+        self._config = config
+
+    async def run(self, call: Call) -> Reply:
+        """Walk down the chain until a target serves the request or none is left. Never raises but for cancellation."""
+        config = self._config
+        need = Need(tokens=call.request.size / 4, size=call.request.size)
+        walk = Walk(call.chain, need, self._ledger)
+        outcomes: dict[Target, Outcome] = {}
+        try:
+            while True:
+                now = self._clock.now()
+                left = config.deadline - (self._clock.monotonic() - call.started)
+                choice = walk.next(now) if left > 0 else None
+                self._note_skips(call, walk)
+                if choice is None:
+                    return self._exhausted(call, walk, outcomes, left <= 0)
+                provider, target = choice
+                result = await self._attempt(call, provider, target, config.endpoints[provider.id], need, left)
+                if isinstance(result, _Served):
+                    return self._serve(call, result, config.endpoints[provider.id])
+                outcomes[target] = result
+                if not self._retry_without(call, target, result):
+                    walk.after(target, result)
+        except asyncio.CancelledError:
+            self._record(call, None, None, 499, "cancelled", error="the client left before an answer began")
+            raise
+        except Exception as error:
+            self._record(call, None, None, 500, "failed", error=f"a fault in chain429: {type(error).__name__}")
+            raise
+
+    def _note_skips(self, call: Call, walk: Walk) -> None:
+        """Keep in the trail what was passed over, once, at its place between the attempts."""
+        for target, refusal in walk.skipped.items():
+            if target not in call.skipped:
+                call.skipped.add(target)
+                call.attempts.append(_skip(target, refusal, self._redact))
+                _log.debug("%s %s: passed over: %s", call.id, target, call.attempts[-1].reason)
+
+    def _retry_without(self, call: Call, target: Target, outcome: Outcome) -> bool:
+        """Whether the same target is asked again, now without the parameter that it has just refused."""
+        if outcome.kind is not Kind.REJECTED or not outcome.param:
+            return False
+        name = call.request.droppable(outcome.param)
+        if name is None or name in self._ledger.refused_params(target):
+            return False
+        self._ledger.refuses_param(target, name)
+        _log.debug("%s %s refuses %r: asking again without it", call.id, target, name)
+        return True
+
+    async def _attempt(
+        self, call: Call, provider: Provider, target: Target, endpoint: Endpoint, need: Need, left: float
+    ) -> _Served | Outcome:
+        """One call to one target. Whatever happens, the lease is learned from and the connection given back."""
+        began = self._clock.monotonic()
+        lease = self._ledger.take(provider, target, need, self._clock.now())
+        call.calls += 1
+        answer: Answer | None = None
+        limit = endpoint.timeouts.first_event if call.request.stream else endpoint.timeouts.answer
+        try:
+            async with self._clock.timeout(min(limit, left)):
+                exchange = call.request.exchange(target.model, endpoint.cleanup, self._ledger.refused_params(target))
+                answer = await self._upstream.send(_outgoing(exchange, endpoint, target))
+                now = self._clock.now()
+                self._ledger.observe(lease, read_headers(provider.family, answer.headers, now), now)
+                result = await self._judge(call, provider, target, exchange, answer, lease, began)
+        except TimeoutError:
+            phase, seconds = ("first event" if call.request.stream else "answer", limit)
+            result = _failed(TimedOut(*(("deadline", left) if left < limit else (phase, seconds))))
+        except (UpstreamError, WireError) as error:
+            result = _failed(error)
+        except BaseException:
+            if answer is not None:
+                answer.close()
+            cancelled = Outcome.of(Kind.CANCELLED, "the client left")
+            self._learn(call, lease, cancelled, began, (None, None))
+            raise
+        if isinstance(result, _Served):
+            return result
+        if answer is not None:
+            answer.close()
+        self._learn(call, lease, result, began, (None, None))
+        return result
+
+    async def _judge(
+        self,
+        call: Call,
+        provider: Provider,
+        target: Target,
+        exchange: Exchange,
+        answer: Answer,
+        lease: Lease,
+        began: float,
+    ) -> _Served | Outcome:
+        """Read an answer up to the commit point."""
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not 200 <= answer.status < 300:
+            body = await answer.read(MAX_ERROR_BODY)
+            await answer.finish()
+            if 300 <= answer.status < 400:
+                return Outcome.of(Kind.FAILED, "it redirects, which is not followed", status=answer.status)
+            return classify(read_failure(answer.status, answer.headers, body), provider.provision, self._clock.now())
+        if not call.request.stream:
+            body = await answer.read(MAX_ANSWER)
+            await answer.finish()
+            seen, out = exchange.answer(body)
+            if seen.error is None and seen.meaningful:
+                return _Served(target, lease, began, None, None, seen, out)
+            return self._in_answer(provider, answer, seen)
+        if kind in ("application/json", "text/html"):
+            body = await answer.read(MAX_ERROR_BODY)
+            await answer.finish()
+            seen, _ = exchange.answer(body)
+            if seen.error is None:
+                return Outcome.of(Kind.FAILED, "it sent a whole answer where a stream was asked for", status=200)
+            return self._in_answer(provider, answer, seen)
+        stream = exchange.stream()
+        held: list[bytes] = []
+        while chunk := await answer.chunk():
+            held.append(stream.feed(chunk))
+            if stream.seen.error is not None:
+                return self._in_answer(provider, answer, stream.seen)
+            if stream.seen.meaningful:
+                return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
+            if stream.seen.ended:
+                break
+        held.append(stream.close())
+        if stream.seen.meaningful and stream.seen.error is None:
+            return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
+        return self._in_answer(provider, answer, stream.seen)
+
+    def _in_answer(self, provider: Provider, answer: Answer, seen: Seen) -> Outcome:
+        """What a success that is none amounts to: an error inside, or nothing at all."""
+        if seen.error is None:
+            return Outcome.of(Kind.FAILED, "its answer ended before it said anything", status=answer.status)
+        failure = failure_in_answer(seen.error.error, headers=answer.headers)
+        return classify(failure, provider.provision, self._clock.now())
+
+    def _serve(self, call: Call, served: _Served, endpoint: Endpoint) -> Reply:
+        headers = {
+            "x-request-id": call.id,
+            "x-chain429-request-id": call.id,
+            "x-chain429-provider": served.target.provider,
+            "x-chain429-model": _header(served.target.model),
+            "x-chain429-attempts": str(call.calls),
+        }
+        if served.answer is None or served.stream is None:
+            self._finish(call, served, Outcome.of(Kind.SERVED, "served", status=200), self._clock.monotonic())
+            headers["content-type"] = "application/json"
+            return Reply(200, headers, served.body)
+        headers |= {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-cache",
+            "x-accel-buffering": "no",
+        }
+        idle = endpoint.timeouts.idle
+        return Reply(200, headers, Stream(self, call, served, served.answer, served.stream, idle))
+
+    def _finish(self, call: Call, served: _Served, outcome: Outcome, first_token: float) -> None:
+        """The end of a request that was committed, whichever way it ended."""
+        usage = served.seen.usage
+        tokens = (usage.input, usage.output) if usage else (None, None)
+        self._learn(call, served.lease, outcome, served.began, tokens)
+        ended = {Kind.SERVED: "served", Kind.CANCELLED: "cancelled"}.get(outcome.kind, "broken")
+        error = "" if outcome.kind is Kind.SERVED else outcome.reason
+        self._record(call, served.target, first_token, 200, ended, tokens=tokens, error=error)
+
+    def _learn(
+        self, call: Call, lease: Lease, outcome: Outcome, began: float, tokens: tuple[int | None, int | None]
+    ) -> None:
+        until = self._ledger.learn(lease, outcome, tokens, self._clock.now())
+        target = lease.target
+        reason = self._redact(outcome.reason)
+        _log.debug("%s %s: %s: %s", call.id, target, outcome.kind, reason)
+        call.attempts.append(
+            AttemptRecord(
+                provider=target.provider,
+                model=target.model,
+                credential=target.credential,
+                outcome=outcome.kind,
+                status=outcome.status,
+                reason=reason,
+                duration=self._clock.monotonic() - began,
+                until=until,
+            )
+        )
+
+    def _exhausted(self, call: Call, walk: Walk, outcomes: Mapping[Target, Outcome], late: bool) -> Reply:
+        """Nothing is left: the honest answer, with every target, why, and when it is back."""
+        now = self._clock.now()
+        waits: dict[Target, Refusal] = {}
+        for target in call.chain.targets:
+            refusal = walk.skipped.get(target) or self._ledger.refusal(target, Need(), now)
+            if refusal:
+                waits[target] = refusal
+        soonest = min((wait.until for wait in waits.values() if wait.until is not None), default=None)
+        problem = self._problem(call, outcomes, waits, soonest, late)
+        headers = {
+            "x-request-id": call.id,
+            "x-chain429-request-id": call.id,
+            "x-chain429-attempts": str(call.calls),
+            "content-type": "application/json",
+        }
+        if problem.status in (429, 502, 503, 504):
+            if soonest is not None:
+                wait = math.ceil(soonest - now)
+                headers["retry-after"] = str(min(max(wait, _SHORTEST_RETRY), _LONGEST_RETRY))
+            if soonest is None or soonest - now > _POINTLESS_RETRY:
+                headers["x-should-retry"] = "false"
+        self._record(call, None, None, problem.status, "exhausted", error=problem.message)
+        return Reply(problem.status, headers, call.request.dialect.error(problem))
+
+    def _problem(
+        self,
+        call: Call,
+        outcomes: Mapping[Target, Outcome],
+        waits: Mapping[Target, Refusal],
+        soonest: float | None,
+        late: bool,
+    ) -> Problem:
+        now = self._clock.now()
+        targets = [_line(target, outcomes.get(target), waits.get(target), now) for target in call.chain.targets]
+        details = {"request_id": call.id, "chain": call.chain.name, "targets": targets}
+        trail = "; ".join(f"{line['target']}: {line['reason']}{_back(line)}" for line in targets)
+        kinds = {outcome.kind for outcome in outcomes.values()}
+        limited = bool(kinds & _LIMIT_KINDS) or any(
+            wait.limited for target, wait in waits.items() if target not in outcomes
+        )
+        rejected = next((outcome for outcome in outcomes.values() if outcome.kind is Kind.REJECTED), None)
+        unfit = kinds <= _FINAL_KINDS and not limited
+        if rejected and unfit:
+            status = rejected.status if rejected.status and 400 <= rejected.status < 500 else 400
+            message = f"Every provider that was asked refused the request. {trail}."
+            problem = Problem(status, message, "invalid_request_error", "request_rejected", rejected.param, details)
+        elif Kind.TOO_LARGE in kinds and unfit:
+            message = f"The request is too large for every target of chain '{call.chain.name}'. {trail}."
+            problem = Problem(400, message, "invalid_request_error", "context_length_exceeded", "messages", details)
+        elif limited:
+            message = f"Every target of chain '{call.chain.name}' is at its limit. {trail}."
+            problem = Problem(429, message, "rate_limit_error", "rate_limit_exceeded", None, details)
+        elif late:
+            message = f"No target of chain '{call.chain.name}' answered before the request's deadline. {trail}."
+            problem = Problem(504, message, "server_error", "deadline_exceeded", None, details)
+        else:
+            message = f"No target of chain '{call.chain.name}' could answer. {trail}."
+            problem = Problem(
+                502 if soonest is None else 503, message, "server_error", "no_target_available", None, details
+            )
+        return Problem(
+            problem.status, self._redact(problem.message), problem.kind, problem.code, problem.param,
+            _redacted(problem.details, self._redact),
+        )  # fmt: skip
+
+    def _record(
+        self,
+        call: Call,
+        target: Target | None,
+        first_token: float | None,
+        status: int,
+        outcome: str,
+        *,
+        tokens: tuple[int | None, int | None] = (None, None),
+        error: str = "",
+    ) -> None:
+        self._recorder.record(
+            RequestRecord(
+                id=call.id,
+                at=call.at,
+                dialect=call.request.dialect.name,
+                chain=call.chain.name,
+                model_asked=call.request.model,
+                provider=target.provider if target else None,
+                model=target.model if target else None,
+                credential=target.credential if target else None,
+                status=status,
+                outcome=outcome,
+                streamed=call.request.stream,
+                tokens_in=tokens[0],
+                tokens_out=tokens[1],
+                latency=self._clock.monotonic() - call.started,
+                first_token=first_token - call.started if first_token is not None else None,
+                client=call.client,
+                error=error,
+                attempts=tuple(call.attempts),
+            )
+        )
+
+
+class Stream:
+    """A committed stream. Call ``next`` until it returns nothing, then ``close``; ``close`` in any case."""
+
+    def __init__(
+        self, engine: Engine, call: Call, served: _Served, answer: Answer, stream: AnswerStream, idle: float
+    ) -> None:
+        self._engine = engine
+        self._call = call
+        self._served = served
+        self._answer = answer
+        self._stream = stream
+        self._idle = idle
+        self._held = served.body
+        self._first_token = engine._clock.monotonic()
+        self._open = True
+
+    async def next(self) -> bytes:
+        """The next bytes for the client; empty at the end. A failure becomes the dialect's error event."""
+        if self._held:
+            held, self._held = self._held, b""
+            return held
+        stream = self._stream
+        try:
+            while self._open:
+                if stream.seen.ended:
+                    await self._answer.finish()
+                    self._end(Outcome.of(Kind.SERVED, "served", status=200))
+                    return b""
+                async with self._engine._clock.timeout(self._idle):
+                    chunk = await self._answer.chunk()
+                out = stream.feed(chunk) if chunk else stream.close()
+                if stream.seen.error is not None:
+                    return out + self._broken("the provider reported an error in the middle of its answer")
+                if not chunk and not stream.seen.complete:
+                    return out + self._broken("its answer was cut short")
+                if out:
+                    return out
+        except TimeoutError:
+            return self._failed(str(TimedOut("idle", self._idle)))
+        except (UpstreamError, WireError) as error:
+            return self._failed(str(error))
+        return b""
+
+    def close(self) -> None:
+        """Give everything back. Before the end it means that the client has left: the provider's call is broken off."""
+        if self._open:
+            self._answer.close()
+            self._end(Outcome.of(Kind.CANCELLED, "the client left in the middle of the answer"))
+
+    def _failed(self, reason: str) -> bytes:
+        if not self._stream.seen.complete:
+            return self._broken(reason)
+        # The answer had come to its end already, only the connection had not.
+        self._answer.close()
+        rest = self._stream.close()
+        self._end(Outcome.of(Kind.SERVED, "served", status=200))
+        return rest
+
+    def _broken(self, reason: str) -> bytes:
+        self._answer.close()
+        error = self._stream.seen.error
+        if error is not None:
+            reason = f"{reason}: {failure_in_answer(error.error).message or 'it did not say which'}"
+        reason = self._engine._redact(reason)
+        self._end(Outcome.of(Kind.BROKEN, reason, status=200))
+        target = self._served.target
+        problem = Problem(
+            502,
+            f"{target.provider}/{target.model} broke off in the middle of its answer: {reason}",
+            "server_error",
+            "stream_broken",
+            details={"request_id": self._call.id, "provider": target.provider, "model": target.model},
+        )
+        return self._call.request.dialect.error_event(problem)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._open = False
+        self._engine._finish(self._call, self._served, outcome, self._first_token)
+
+
+def _outgoing(exchange: Exchange, endpoint: Endpoint, target: Target) -> UpstreamRequest:
+    headers = {
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "accept-encoding": "identity",
+        "user-agent": USER_AGENT,
+        **endpoint.headers,
+    }
+    secret = endpoint.secrets[target.credential]
+    if secret is not None:
+        if endpoint.auth == "x-api-key":
+            headers["x-api-key"] = secret.reveal()
+        else:
+            headers["authorization"] = f"Bearer {secret.reveal()}"
+    return UpstreamRequest(endpoint.base_url + exchange.path, headers, exchange.body, endpoint.timeouts.connect)
+
+
+def _failed(error: UpstreamError | WireError) -> Outcome:
+    """An attempt without an answer. Where nothing could be reached, nothing else of the provider is tried either."""
+    reason = f"its answer can't be read: {error}" if isinstance(error, WireError) else str(error)
+    return Outcome.of(Kind.FAILED, reason, step=Step.PROVIDER if isinstance(error, ConnectFailed) else None)
+
+
+def _skip(target: Target, refusal: Refusal, redact: Callable[[str], str]) -> AttemptRecord:
+    return AttemptRecord(
+        provider=target.provider,
+        model=target.model,
+        credential=target.credential,
+        outcome="skipped",
+        status=None,
+        reason=redact(refusal.reason),
+        duration=0.0,
+        until=refusal.until,
+    )
+
+
+def _line(target: Target, outcome: Outcome | None, wait: Refusal | None, now: float) -> dict[str, Any]:
+    """One target of an exhausted chain: what became of it, and when it is back."""
+    line: dict[str, Any] = {"target": f"{target.provider}/{target.model}", "credential": target.credential}
+    if outcome is not None:
+        line |= {"outcome": str(outcome.kind), "status": outcome.status, "reason": outcome.reason}
+    elif wait is not None:
+        line |= {"outcome": "skipped", "status": None, "reason": wait.reason}
+    else:
+        line |= {"outcome": "skipped", "status": None, "reason": "not tried after the provider had failed"}
+    until = wait.until if wait else None
+    line["back_at"] = math.ceil(until) if until is not None else None
+    line["back_in"] = max(math.ceil(until - now), 0) if until is not None else None
+    return line
+
+
+def _back(line: Mapping[str, Any]) -> str:
+    return f" (back in {line['back_in']} s)" if line["back_in"] is not None else ""
+
+
+def _redacted(details: Mapping[str, Any], redact: Callable[[str], str]) -> dict[str, Any]:
+    targets = [{**line, "reason": redact(line["reason"])} for line in details["targets"]]
+    return {**details, "targets": targets}
+
+
+def _header(value: str) -> str:
+    """A value that a header can carry."""
+    return value if value.isascii() and value.isprintable() else ascii(value)

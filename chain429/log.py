@@ -1,0 +1,84 @@
+"""The log on stderr: one readable line a request; with debug, each decision and why."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from chain429.store.records import AttemptRecord, Recorder, RequestRecord
+
+_log = logging.getLogger("chain429.request")
+
+
+class RequestLog:
+    """Writes each record as one line, then hands it on."""
+
+    def __init__(self, then: Recorder) -> None:
+        self._then = then
+
+    def record(self, record: RequestRecord) -> None:
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("%s", line(record))
+        self._then.record(record)
+
+
+def line(record: RequestRecord) -> str:
+    """``200 default gpt-4o -> groq/openai/gpt-oss-120b 0.41s (first token 0.18s) 12+40 tokens [req_…]``, then the
+    trail."""
+    parts = [str(record.status), record.chain]
+    if record.model_asked != record.chain:
+        parts.append(_plain(record.model_asked) or "-")
+    parts.append(f"-> {record.provider}/{record.model}" if record.provider else f"-> {record.outcome}")
+    parts.append(f"{record.latency:.2f}s")
+    if record.first_token is not None and record.streamed:
+        parts.append(f"(first token {record.first_token:.2f}s)")
+    if record.tokens_in is not None:
+        parts.append(f"{record.tokens_in}+{record.tokens_out} tokens")
+    if record.outcome not in ("served", "exhausted"):
+        parts.append(record.outcome)
+    parts.append(f"[{record.id}]")
+    trail = _trail(record.attempts)
+    return " ".join(parts) + (f" | {trail}" if trail else "")
+
+
+def _trail(attempts: Sequence[AttemptRecord]) -> str:
+    if len(attempts) == 1 and attempts[0].outcome == "served":
+        return ""
+    return ", ".join(
+        f"{attempt.provider}/{attempt.model} {attempt.outcome}"
+        + (f": {_plain(attempt.reason)}" if attempt.outcome != "served" and attempt.reason else "")
+        for attempt in attempts
+    )
+
+
+def _plain(text: str) -> str:
+    """One line of printable characters: what a client or a provider says must not forge a line or move a cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:300]
+
+
+class _Redacting(logging.Formatter):
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
+
+
+def start(redact: Callable[[str], str], *, debug: bool, to: TextIO | None = None) -> logging.Handler:
+    """Send chain429's log to ``to`` (stderr). Returns the handler, for ``stop``."""
+    handler = logging.StreamHandler(to or sys.stderr)
+    handler.setFormatter(_Redacting(redact))
+    root = logging.getLogger("chain429")
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if debug else logging.INFO)
+    root.propagate = False
+    return handler
+
+
+def stop(handler: logging.Handler) -> None:
+    root = logging.getLogger("chain429")
+    root.removeHandler(handler)
+    root.propagate = True

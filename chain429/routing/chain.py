@@ -1,0 +1,98 @@
+"""Chains and what they consist of: frozen values, built once from the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from chain429.routing.headers import Metric
+from chain429.routing.outcome import Provision
+from chain429.routing.window import Window
+
+
+class Strategy(StrEnum):
+    """In which order a provider's credentials are taken."""
+
+    LEAST_LOADED = "least_loaded"
+    ROUND_ROBIN = "round_robin"
+    PRIORITY = "priority"
+    WEIGHTED = "weighted"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A configured limit: so much of ``metric`` per ``window``; without a window, so many at a time."""
+
+    metric: Metric
+    window: Window | None
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One API key, by id: the key itself is not known here. ``account`` is unique over all providers."""
+
+    id: str
+    account: str
+    priority: int = 0
+    weight: float = 1.0
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What choosing needs to know of a provider. ``shared``: globs of the models that count against one bucket."""
+
+    id: str
+    credentials: tuple[Credential, ...]
+    strategy: Strategy = Strategy.LEAST_LOADED
+    family: str = "generic"
+    provision: Provision = field(default_factory=Provision)
+    shared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one attempt is sent to. ``bucket`` is the model's id, or the glob of those that it shares its limits
+    with."""
+
+    provider: str
+    model: str
+    credential: str
+    account: str
+    bucket: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model} ({self.credential})"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model at one provider: a place in a chain, with a target for each credential."""
+
+    provider: Provider
+    model: str
+    targets: tuple[Target, ...]
+
+    @classmethod
+    def of(cls, provider: Provider, model: str) -> Entry:
+        bucket = next((glob for glob in provider.shared if fnmatchcase(model, glob)), model)
+        targets = tuple(Target(provider.id, model, key.id, key.account, bucket) for key in provider.credentials)
+        return cls(provider, model, targets)
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider.id}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Tiers in strict order; the entries of one tier are of equal rank."""
+
+    name: str
+    tiers: tuple[tuple[Entry, ...], ...]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return tuple(target for tier in self.tiers for entry in tier for target in entry.targets)

@@ -1,0 +1,119 @@
+"""Cooldowns: what is benched, how wide, until when and why.
+
+A cooldown holds for as long as the provider said; where it said nothing it grows from seconds with each repetition,
+and a success ends it. Everything is computed from stored times and ``now``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from chain429.routing.chain import Target
+from chain429.routing.outcome import Kind, Outcome, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Seconds of the first cooldown, doubled with each strike up to the longest."""
+
+    first: float
+    longest: float
+
+    def seconds(self, strikes: int) -> float:
+        return min(self.first * 2.0 ** min(strikes, 30), self.longest)
+
+
+# Where the provider gave no time. An expired cooldown lets the next request through, which then is the test.
+GROWTH: Mapping[Kind, Growth] = MappingProxyType(
+    {
+        Kind.RATE_LIMITED: Growth(5, 60),
+        Kind.BUSY: Growth(2, 60),
+        Kind.QUOTA_SPENT: Growth(900, 4 * 3600),
+        Kind.UNAUTHORIZED: Growth(600, 6 * 3600),
+        Kind.GONE: Growth(3600, 24 * 3600),
+    }
+)
+
+# No refusal is believed for longer than a month: the longest window that any provider counts over.
+_LONGEST = 31 * 86400.0
+# Clients can name models at will, so what is remembered of them is bounded.
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """One bench: from ``since`` to ``until`` (Unix seconds). ``strikes`` counts the repetitions without a success."""
+
+    kind: Kind
+    reason: str
+    since: float
+    until: float
+    strikes: int
+
+    def holds(self, now: float) -> bool:
+        return self.since <= now < self.until
+
+
+Key = tuple[Scope, str, str]
+
+
+def _keys(target: Target) -> tuple[Key, ...]:
+    """Every key under which this target can be benched."""
+    return (
+        (Scope.MODEL, target.account, target.bucket),
+        (Scope.ENTRY, target.provider, target.model),
+        (Scope.ACCOUNT, target.account, ""),
+        (Scope.CREDENTIAL, target.credential, ""),
+        (Scope.PROVIDER, target.provider, ""),
+    )
+
+
+def _key(target: Target, scope: Scope) -> Key:
+    return next(key for key in _keys(target) if key[0] is scope)
+
+
+class Cooldowns:
+    """Every cooldown that holds, or that lately held."""
+
+    def __init__(self) -> None:
+        self._held: dict[Key, Cooldown] = {}
+
+    def bench(self, target: Target, outcome: Outcome, now: float) -> Cooldown | None:
+        """Bench what the outcome says. Returns the cooldown, or None where this kind benches nothing."""
+        if outcome.scope is None or outcome.kind not in GROWTH:
+            return None
+        key = _key(target, outcome.scope)
+        before = self._held.get(key)
+        growth = GROWTH[outcome.kind]
+        strikes = 0
+        if before and before.kind is outcome.kind and now - before.until < growth.longest:
+            # Calls that were under way together fail together: only one after the bench's end is a new strike.
+            strikes = before.strikes if before.holds(now) else before.strikes + 1
+        until = outcome.until if outcome.until is not None else now + growth.seconds(strikes)
+        if before and before.holds(now) and before.kind is not outcome.kind and before.until > until:
+            # The longer reason stays: a short "busy" must not end a spent day early.
+            return before
+        found = Cooldown(outcome.kind, outcome.reason, now, min(until, now + _LONGEST), strikes)
+        if len(self._held) >= _MOST:
+            self._held = {old: held for old, held in self._held.items() if held.holds(now)}
+        self._held[key] = found
+        return found
+
+    def of(self, target: Target, now: float) -> Cooldown | None:
+        """The cooldown that keeps this target on the bench longest, if any does."""
+        held = self._held
+        if not held:
+            return None
+        longest: Cooldown | None = None
+        for key in _keys(target):
+            found = held.get(key)
+            if found and found.holds(now) and (longest is None or found.until > longest.until):
+                longest = found
+        return longest
+
+    def clear(self, target: Target) -> None:
+        """End every cooldown of this target: it was served, or a user says so."""
+        if self._held:
+            for key in _keys(target):
+                self._held.pop(key, None)

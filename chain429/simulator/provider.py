@@ -1,0 +1,167 @@
+"""One simulated provider: its keys, its limits, what is scripted for it, and the decision about each request.
+
+The decision is synchronous and takes ``now``; it gives a ``Reply``, which the server plays out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chain429.errors import RequestError
+from chain429.simulator.answers import compose, max_tokens
+from chain429.simulator.dialect import Dialect, Turn
+from chain429.simulator.faults import Arguments, Fault, arguments_of, faults_of
+from chain429.simulator.limits import Limits, Pace, Quota
+from chain429.simulator.reply import Reply
+
+# Keys are made up by callers, so what is kept of them is bounded.
+_QUOTAS = 10_000
+_SCRIPTS = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class Scripted:
+    """A fault that is to happen ``times`` more times, to requests for ``model`` or for any."""
+
+    fault: Fault
+    arguments: Arguments
+    times: int
+    model: str | None
+
+
+class SimulatedProvider:
+    """One provider. ``keys`` are those that it knows besides all that begin with ``sim-``."""
+
+    def __init__(self, dialect: Dialect, pace: Pace) -> None:
+        self.dialect = dialect
+        self.name = dialect.name
+        self.path = dialect.path
+        self.keys: set[str] = set()
+        self._pace = pace
+        self._serial = itertools.count(1)
+        self._script: deque[Scripted] = deque()
+        self._quotas: OrderedDict[tuple[str, str], Quota] = OrderedDict()
+        self._limits: dict[str, Limits] = {}
+        self.reset()
+
+    @property
+    def models(self) -> Mapping[str, Limits]:
+        """The models that it serves, each with the limits of the bucket that it counts in."""
+        return {model: self._limits[self.dialect.bucket(model)] for model in self.dialect.models}
+
+    def reset(self) -> None:
+        """Free limits, nothing used, nothing scripted, no key registered."""
+        self._limits = {self.dialect.bucket(model): limits for model, limits in self.dialect.models.items()}
+        self._quotas.clear()
+        self._script.clear()
+        self.keys.clear()
+
+    def set_limits(self, model: str | None, changes: Mapping[str, object]) -> None:
+        """Change limits of one model, or of all; those that are not named stay. What was used of them is forgotten."""
+        buckets = list(self._limits) if model is None else [self.dialect.bucket(model)]
+        if model is not None and model not in self.dialect.models:
+            known = ", ".join(self.dialect.models)
+            raise RequestError(f"{self.name} has no model {model!r}; it has: {known}", param="model")
+        self._limits |= {bucket: self._limits[bucket].changed(changes) for bucket in buckets}
+        for key in [key for key in self._quotas if key[1] in buckets]:
+            del self._quotas[key]
+
+    def script(self, fault: str, times: int = 1, model: str | None = None, **arguments: object) -> None:
+        """Let the next ``times`` requests (for ``model``) run into a fault, after those that were scripted before.
+
+        A request that is refused for its key, its own faults or a limit does not use one up.
+        """
+        known = faults_of(self.dialect)
+        if fault not in known:
+            raise RequestError(f"{self.name} has no fault {fault!r}; it has: {', '.join(known)}", param="fault")
+        if times < 1:
+            raise RequestError("times must be at least 1", param="times")
+        if len(self._script) >= _SCRIPTS:
+            raise RequestError(f"more than {_SCRIPTS} faults are waiting already")
+        self._script.append(Scripted(known[fault], arguments_of(known[fault], arguments), times, model))
+
+    def list_models(self, key: str | None) -> Reply:
+        """The reply to a request for the list of models."""
+        return self._refuse_key(key) or self.dialect.model_list(self.dialect.models)
+
+    def respond(self, key: str | None, body: object, now: float) -> Reply:
+        """The reply to a Chat Completions request. ``body`` is its JSON, or None when it was none."""
+        dialect = self.dialect
+        if refused := self._refuse_key(key):
+            return refused
+        if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+            return dialect.error(400, "The request must be a JSON object with a model.")
+        model = dialect.model_of(body)
+        quota = self._quota(key or "", model)
+        turn = Turn(next(self._serial), model, body, now, self._pace.real(60.0), quota)
+        if key is not None and key.startswith("sim-broke"):
+            return dialect.no_money(turn)
+        scripted = self._next_fault(model)
+        if scripted and scripted.fault.refuse:
+            if dialect.counts_failures and (exceeded := quota.admit(now, 0)):
+                return dialect.limited(exceeded, turn)
+            self._spend(scripted)
+            return scripted.fault.refuse(dialect, turn, scripted.arguments)
+        if refused := self._check(turn):
+            return refused
+        answer = compose(body, f"{self.name}/{model}", reasons=dialect.reasons(turn))
+        tokens = answer.prompt_tokens + (max_tokens(body) or 0)
+        if dialect.context is not None and tokens > dialect.context:
+            return dialect.too_long(tokens)
+        if exceeded := quota.admit(now, dialect.cost(body, answer)):
+            return dialect.limited(exceeded, turn)
+        reply = dialect.answer(answer, turn)
+        if scripted and scripted.fault.bend:
+            self._spend(scripted)
+            return scripted.fault.bend(reply, dialect, turn, scripted.arguments)
+        return reply
+
+    def _refuse_key(self, key: str | None) -> Reply | None:
+        if key is None or key == "":
+            return self.dialect.missing_key() if self.dialect.needs_key else None
+        if key.startswith("sim-bad"):
+            return self.dialect.wrong_key()
+        if self.dialect.needs_key and not key.startswith("sim-") and key not in self.keys:
+            return self.dialect.wrong_key()
+        return None
+
+    def _check(self, turn: Turn) -> Reply | None:
+        dialect = self.dialect
+        if turn.model in dialect.retired:
+            return dialect.retired_model(turn.model)
+        if turn.model not in dialect.models:
+            return dialect.unknown_model(turn.model)
+        messages = turn.body.get("messages")
+        if not isinstance(messages, list) or not messages or not all(_is_message(message) for message in messages):
+            return dialect.error(400, "messages must be a list of at least one message, each with a role.")
+        return dialect.check(turn)
+
+    def _quota(self, key: str, model: str) -> Quota:
+        bucket = self.dialect.bucket(model)
+        if bucket not in self._limits:
+            return Quota(Limits(), self.dialect.window, self._pace)
+        quota = self._quotas.get((key, bucket))
+        if quota is None:
+            quota = self._quotas[key, bucket] = Quota(self._limits[bucket], self.dialect.window, self._pace)
+            if len(self._quotas) > _QUOTAS:
+                self._quotas.popitem(last=False)
+        return quota
+
+    def _next_fault(self, model: str) -> Scripted | None:
+        return next((scripted for scripted in self._script if scripted.model in (None, model)), None)
+
+    def _spend(self, scripted: Scripted) -> None:
+        scripted.times -= 1
+        if scripted.times == 0:
+            self._script.remove(scripted)
+
+
+def _is_message(message: Any) -> bool:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        return False
+    calls = message.get("tool_calls")
+    return calls is None or (isinstance(calls, list) and all(isinstance(call, dict) for call in calls))

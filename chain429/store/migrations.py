@@ -1,0 +1,88 @@
+"""How the log's tables came to be: numbered functions, applied once each and in order.
+
+A migration is written in SQL and never edited once released: it has to mean the same whatever ``models`` has become
+since. A new one is a function at the end of ``MIGRATIONS``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from peewee import SqliteDatabase
+
+from chain429.errors import StartError
+from chain429.store.models import Migration
+
+
+def connection_of(database: SqliteDatabase) -> sqlite3.Connection:
+    """The calling thread's SQLite connection beneath ``database``."""
+    connection: sqlite3.Connection = database.connection()  # type: ignore[no-untyped-call]
+    return connection
+
+
+def m0001_requests_and_attempts(connection: sqlite3.Connection) -> None:
+    """The first tables."""
+    connection.execute("""
+        CREATE TABLE "request" (
+            "number" INTEGER NOT NULL PRIMARY KEY,
+            "id" TEXT NOT NULL,
+            "at" REAL NOT NULL,
+            "dialect" TEXT NOT NULL,
+            "chain" TEXT NOT NULL,
+            "model_asked" TEXT NOT NULL,
+            "provider" TEXT,
+            "model" TEXT,
+            "credential" TEXT,
+            "status" INTEGER NOT NULL,
+            "outcome" TEXT NOT NULL,
+            "streamed" INTEGER NOT NULL,
+            "tokens_in" INTEGER,
+            "tokens_out" INTEGER,
+            "latency" REAL NOT NULL,
+            "first_token" REAL,
+            "client" TEXT NOT NULL,
+            "error" TEXT NOT NULL
+        )""")
+    connection.execute('CREATE INDEX "request_at" ON "request" ("at")')
+    connection.execute("""
+        CREATE TABLE "attempt" (
+            "request_id" INTEGER NOT NULL REFERENCES "request" ("number") ON DELETE CASCADE,
+            "ordinal" INTEGER NOT NULL,
+            "provider" TEXT NOT NULL,
+            "model" TEXT NOT NULL,
+            "credential" TEXT NOT NULL,
+            "outcome" TEXT NOT NULL,
+            "status" INTEGER,
+            "reason" TEXT NOT NULL,
+            "duration" REAL NOT NULL,
+            "until" REAL,
+            PRIMARY KEY ("request_id", "ordinal")
+        ) WITHOUT ROWID""")
+
+
+_MIGRATION = 'CREATE TABLE IF NOT EXISTS "migration" ("name" TEXT NOT NULL PRIMARY KEY, "applied" REAL NOT NULL)'
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m0001_requests_and_attempts,)
+
+
+def migrate(database: SqliteDatabase, now: float) -> None:
+    """Bring ``database`` (connected) to the newest form, or leave it as it was: all in one transaction.
+
+    Raises ``StartError`` when it has been through a migration that is not known here.
+    """
+    # The write lock comes first, so that two processes that start together do not both create the tables.
+    with database.atomic("IMMEDIATE"):
+        connection = connection_of(database)
+        connection.execute(_MIGRATION)
+        applied = {row.name for row in Migration.select().execute(database)}
+        known = [migration.__name__ for migration in MIGRATIONS]
+        if unknown := sorted(applied.difference(known)):
+            raise StartError(
+                f"the request log {database.database} was written by a newer chain429 (it knows {', '.join(unknown)}): "
+                "run that version, or move the file away to begin a new log"
+            )
+        for migration in MIGRATIONS:
+            if migration.__name__ not in applied:
+                migration(connection)
+                Migration.insert(name=migration.__name__, applied=now).execute(database)

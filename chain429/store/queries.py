@@ -1,0 +1,151 @@
+"""The reading side of the log, for the page and the admin API.
+
+Each call opens a read-only connection of its own and closes it, so that it may be called from any thread
+(``asyncio.to_thread``) while the writer writes. A log that isn't there, or can't be read now, is an empty one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from peewee import PeeweeException, SqliteDatabase, fn
+
+from chain429.store.models import Attempt, Request
+from chain429.store.records import AttemptRecord, RequestRecord
+
+_T = TypeVar("_T")
+
+# An attempt with one of these says nothing against the target.
+_HARMLESS = ("served", "skipped", "cancelled")
+# Percentiles are of as many requests as this, so that their cost does not grow with the day.
+_TIMED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTotals:
+    """What a provider did: requests it served, attempts that failed there, and the tokens that it counted."""
+
+    provider: str
+    served: int
+    failed_attempts: int
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All requests together: ``served`` were answered, ``failed`` were exhausted or broke off; the rest were refused or
+    cancelled. Latencies are seconds, of the last 1000 served; None where there are none.
+    """
+
+    requests: int = 0
+    served: int = 0
+    failed: int = 0
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+    first_token_p50: float | None = None
+
+
+class Queries:
+    """Questions to the log at ``path``. ``patience`` is how many seconds one may wait for a lock."""
+
+    def __init__(self, path: Path, *, patience: float = 1.0) -> None:
+        self._path = path
+        self._patience = patience
+
+    def recent(self, limit: int = 50, before: float | None = None) -> list[RequestRecord]:
+        """The last requests, newest first, with their attempts in order; ``before`` (Unix seconds) pages back."""
+        return self._ask(lambda database: _recent(database, limit, before), [])
+
+    def totals(self, since: float) -> dict[str, ProviderTotals]:
+        """What each provider did since ``since`` (Unix seconds); providers that did nothing are absent."""
+        return self._ask(lambda database: _totals(database, since), {})
+
+    def summary(self, since: float) -> Summary:
+        """All requests since ``since`` (Unix seconds)."""
+        return self._ask(lambda database: _summary(database, since), Summary())
+
+    def _ask(self, question: Callable[[SqliteDatabase], _T], nothing: _T) -> _T:
+        database = SqliteDatabase(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=self._patience)
+        try:
+            # One transaction, so that the parts of an answer are of the same moment.
+            with database.connection_context(), database.atomic():
+                return question(database)
+        except (PeeweeException, sqlite3.Error):
+            return nothing
+
+
+def _recent(database: SqliteDatabase, limit: int, before: float | None) -> list[RequestRecord]:
+    requests = Request.select().order_by(Request.at.desc(), Request.number.desc()).limit(limit)
+    if before is not None:
+        requests = requests.where(Request.at < before)
+    rows: list[dict[str, Any]] = list(requests.dicts().execute(database))
+    trails: dict[int, list[AttemptRecord]] = {row["number"]: [] for row in rows}
+    attempts = Attempt.select().where(Attempt.request.in_(list(trails))).order_by(Attempt.request, Attempt.ordinal)
+    for attempt in attempts.dicts().execute(database):
+        trail = trails[attempt.pop("request")]
+        del attempt["ordinal"]
+        trail.append(AttemptRecord(**attempt))
+    return [RequestRecord(attempts=tuple(trails[row.pop("number")]), **row) for row in rows]
+
+
+def _totals(database: SqliteDatabase, since: float) -> dict[str, ProviderTotals]:
+    totals: dict[str, ProviderTotals] = {}
+    requests = (
+        Request.select(
+            Request.provider,
+            fn.SUM(Request.outcome == "served"),
+            fn.COALESCE(fn.SUM(Request.tokens_in), 0),
+            fn.COALESCE(fn.SUM(Request.tokens_out), 0),
+        )
+        .where(Request.at >= since, Request.provider.is_null(False))
+        .group_by(Request.provider)
+    )
+    for provider, served, tokens_in, tokens_out in requests.tuples().execute(database):
+        totals[provider] = ProviderTotals(provider, served, 0, tokens_in, tokens_out)
+    failures = (
+        Attempt.select(Attempt.provider, fn.COUNT(Attempt.ordinal))
+        .join(Request)
+        .where(Request.at >= since, Attempt.outcome.not_in(_HARMLESS))
+        .group_by(Attempt.provider)
+    )
+    for provider, failed in failures.tuples().execute(database):
+        known = totals.get(provider, ProviderTotals(provider, 0, 0, 0, 0))
+        totals[provider] = replace(known, failed_attempts=failed)
+    return totals
+
+
+def _summary(database: SqliteDatabase, since: float) -> Summary:
+    counts: dict[str, int] = dict(
+        Request.select(Request.outcome, fn.COUNT(Request.number))
+        .where(Request.at >= since)
+        .group_by(Request.outcome)
+        .tuples()
+        .execute(database)
+    )
+    timings = (
+        Request.select(Request.latency, Request.first_token)
+        .where(Request.at >= since, Request.outcome == "served")
+        .order_by(Request.at.desc())
+        .limit(_TIMED)
+    )
+    timed: list[tuple[float, float | None]] = list(timings.tuples().execute(database))
+    latencies = [latency for latency, _ in timed]
+    return Summary(
+        requests=sum(counts.values()),
+        served=counts.get("served", 0),
+        failed=counts.get("exhausted", 0) + counts.get("broken", 0),
+        latency_p50=percentile(latencies, 50),
+        latency_p95=percentile(latencies, 95),
+        first_token_p50=percentile([first for _, first in timed if first is not None], 50),
+    )
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """The nearest rank: the smallest value that at least ``percent`` of 100 values do not exceed; None of none."""
+    rank = max(1, -(-len(values) * percent // 100))
+    return sorted(values)[rank - 1] if values else None

@@ -1,0 +1,61 @@
+"""What the engine tells the log: plain frozen values, no database in sight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One try at one target, or one target passed over without a call.
+
+    ``outcome`` is a value of ``routing.outcome.Kind``, or ``skipped``; ``status`` the provider's HTTP status, if it
+    answered; ``duration`` in seconds (0 when skipped); ``reason`` says why in plain words, already redacted;
+    ``until`` is when the target is expected back, Unix seconds.
+    """
+
+    provider: str
+    model: str
+    credential: str
+    outcome: str
+    status: int | None
+    reason: str
+    duration: float
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request of a client, from its arrival to the last byte of its answer.
+
+    ``at`` is Unix seconds; ``latency`` and ``first_token`` are seconds since then (``first_token`` is None where
+    nothing was committed); ``status`` is what the client was sent; ``outcome`` is ``served``, ``broken``,
+    ``cancelled``, ``refused`` (the request itself was wrong) or ``exhausted``. Tokens are the provider's own count, or
+    None where it gave none. ``client`` names who asked, never a secret.
+    """
+
+    id: str
+    at: float
+    dialect: str
+    chain: str
+    model_asked: str
+    provider: str | None
+    model: str | None
+    credential: str | None
+    status: int
+    outcome: str
+    streamed: bool
+    tokens_in: int | None
+    tokens_out: int | None
+    latency: float
+    first_token: float | None
+    client: str
+    error: str
+    attempts: tuple[AttemptRecord, ...]
+
+
+class Recorder(Protocol):
+    """Takes records. Must not block and must not raise: a full disk never fails a request."""
+
+    def record(self, record: RequestRecord) -> None: ...

@@ -1,0 +1,221 @@
+"""The API that clients call: OpenAI's paths, errors in OpenAI's words.
+
+It checks who asks, reads the request, hands it to the engine and sends what comes back; it knows no provider. One
+plain handler, no routes or middlewares: this is the hot path.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from chain429 import __version__
+from chain429.clock import Clock
+from chain429.config import Config
+from chain429.engine import Call, Engine, Stream
+from chain429.errors import RequestError
+from chain429.store.records import Recorder, RequestRecord
+from chain429.web.auth import Doors
+from chain429.wire.chat import CHAT, ChatRequest
+from chain429.wire.dialect import Problem
+
+_log = logging.getLogger("chain429.api")
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+# How long a client may take to send its body.
+_BODY_SECONDS = 120
+
+
+class Api:
+    """Answers requests. ``health`` gives the body of ``GET /health``: nothing secret, and quick."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: Callable[[], Config],
+        doors: Callable[[], Doors],
+        recorder: Recorder,
+        clock: Clock,
+        health: Callable[[], Mapping[str, object]],
+        token_hint: str,
+    ) -> None:
+        self._engine = engine
+        self._config = config
+        self._doors = doors
+        self._recorder = recorder
+        self._clock = clock
+        self._health = health
+        self._token_hint = token_hint
+        self._created = int(clock.now())
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        started, at = self._clock.monotonic(), self._clock.now()
+        given = request.headers.get("x-request-id", "")
+        identifier = given if _REQUEST_ID.fullmatch(given) else "req_" + secrets.token_hex(12)
+        path = normalise(request.path)
+        method = request.method
+        if path == "/health" and method in ("GET", "HEAD"):
+            return _json(200, self._health(), identifier)
+        if path == "/" and method in ("GET", "HEAD"):
+            return _json(200, {"name": "chain429", "version": __version__}, identifier)
+        client = self._doors().client(request.headers)
+        if client is None:
+            message = (
+                "The client token is missing or wrong. Send the token that chain429 printed at its first start as "
+                f"'Authorization: Bearer …' or 'x-api-key: …'; {self._token_hint}."
+            )
+            problem = Problem(401, message, "authentication_error", "invalid_api_key")
+            return self._problem(problem, identifier, {"x-should-retry": "false", "www-authenticate": "Bearer"})
+        if path == "/chat/completions":
+            if method != "POST":
+                return self._wrong_method(method, path, "POST", identifier)
+            return await self._chat(request, identifier, client, at, started)
+        if path == "/models" or path.startswith("/models/"):
+            if method not in ("GET", "HEAD"):
+                return self._wrong_method(method, path, "GET", identifier)
+            return self._models(path.removeprefix("/models").lstrip("/"), identifier)
+        message = f"There is no {method} {path} here; there are POST /v1/chat/completions and GET /v1/models."
+        return self._problem(Problem(404, message, code="unknown_url"), identifier)
+
+    async def _chat(
+        self, request: web.BaseRequest, identifier: str, client: str, at: float, started: float
+    ) -> web.StreamResponse:
+        config = self._config()
+        parsed: ChatRequest | None = None
+        try:
+            parsed = ChatRequest.parse(await self._body(request, config.max_body))
+            chain = config.resolve(parsed.model)
+            if chain is None:
+                known = ", ".join((*config.chains, *config.aliases))
+                raise RequestError(
+                    f"The model {parsed.model!r} does not exist: it names no chain and no alias ({known}), and is not "
+                    "of the form provider/model. Unknown names are refused because 'strict' is on.",
+                    status=404,
+                    code="model_not_found",
+                    param="model",
+                )
+        except RequestError as error:
+            problem = Problem(error.status, error.message, code=error.code, param=error.param)
+            response = self._problem(problem, identifier, {"connection": "close"} if error.status in (408, 413) else {})
+            self._recorder.record(self._refused(identifier, parsed, client, at, started, error))
+            return response
+        reply = await self._engine.run(Call(identifier, parsed, chain, client, at, started))
+        if isinstance(reply.body, bytes):
+            return _response(reply.status, reply.body, reply.headers)
+        return await self._send(request, reply.status, reply.headers, reply.body)
+
+    async def _send(
+        self, request: web.BaseRequest, status: int, headers: Mapping[str, str], stream: Stream
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers=headers)
+        response.headers["server"] = "chain429"
+        try:
+            await response.prepare(request)
+            while piece := await stream.next():
+                await response.write(piece)
+            await response.write_eof()
+        except ConnectionError:
+            # The client has left; the stream's end says so in the log.
+            _log.debug("%s the client left", headers.get("x-request-id", ""))
+        finally:
+            stream.close()
+        return response
+
+    async def _body(self, request: web.BaseRequest, limit: int) -> bytes:
+        too_large = RequestError(
+            f"The request's body is larger than {limit} bytes; 'max_body' in the configuration sets the limit.",
+            status=413,
+            code="request_too_large",
+        )
+        if (request.content_length or 0) > limit:
+            raise too_large
+        try:
+            async with self._clock.timeout(_BODY_SECONDS):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise too_large from None
+        except TimeoutError:
+            raise RequestError("The request's body did not arrive in time.", status=408, code="timeout") from None
+        except web.RequestPayloadError as error:
+            raise RequestError(f"The request's body can't be decoded: {error}.", code="invalid_body") from None
+
+    def _models(self, name: str, identifier: str) -> web.Response:
+        config = self._config()
+        owners = dict.fromkeys(config.chains, "chain429")
+        owners |= {alias: "chain429" for alias in config.aliases if "*" not in alias}
+        for chain in config.chains.values():
+            owners |= {f"{target.provider}/{target.model}": target.provider for target in chain.targets}
+        rows = {
+            model: {"id": model, "object": "model", "created": self._created, "owned_by": owner}
+            for model, owner in owners.items()
+        }
+        if not name:
+            return _json(200, {"object": "list", "data": list(rows.values())}, identifier)
+        row = rows.get(unquote(name))
+        if row:
+            return _json(200, row, identifier)
+        problem = Problem(404, f"There is no model {unquote(name)!r} here.", code="model_not_found", param="model")
+        return self._problem(problem, identifier)
+
+    def _wrong_method(self, method: str, path: str, allowed: str, identifier: str) -> web.Response:
+        problem = Problem(405, f"{method} is not allowed on {path}; use {allowed}.", code="method_not_allowed")
+        return self._problem(problem, identifier, {"allow": allowed})
+
+    def _problem(self, problem: Problem, identifier: str, headers: Mapping[str, str] | None = None) -> web.Response:
+        return _response(
+            problem.status,
+            CHAT.error(problem),
+            {"content-type": "application/json", "x-request-id": identifier, **(headers or {})},
+        )
+
+    def _refused(
+        self, identifier: str, parsed: ChatRequest | None, client: str, at: float, started: float, error: RequestError
+    ) -> RequestRecord:
+        return RequestRecord(
+            id=identifier,
+            at=at,
+            dialect=CHAT.name,
+            chain="",
+            model_asked=parsed.model if parsed else "",
+            provider=None,
+            model=None,
+            credential=None,
+            status=error.status,
+            outcome="refused",
+            streamed=parsed.stream if parsed else False,
+            tokens_in=None,
+            tokens_out=None,
+            latency=self._clock.monotonic() - started,
+            first_token=None,
+            client=client,
+            error=error.message,
+            attempts=(),
+        )
+
+
+def normalise(path: str) -> str:
+    """The path as it is known here: ``/v1/x``, ``/x``, ``/v1/v1/x`` and a slash at the end all mean ``/x``.
+
+    Clients are given base URLs with and without ``/v1``, and add their own.
+    """
+    parts = [part for part in path.split("/") if part]
+    while parts and parts[0] == "v1":
+        del parts[0]
+    return "/" + "/".join(parts)
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
+    response = web.Response(status=status, body=body, headers=headers)
+    response.headers["server"] = "chain429"
+    return response
+
+
+def _json(status: int, value: Mapping[str, object], identifier: str) -> web.Response:
+    headers = {"content-type": "application/json", "x-request-id": identifier}
+    return _response(status, json.dumps(value).encode(), headers)

@@ -1,0 +1,75 @@
+"""Who may use which door: client tokens for the API, one admin token for the pages.
+
+Tokens are kept as SHA-256 digests and compared in constant time. Files of tokens are readable by their owner only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from chain429.errors import StartError
+
+DOOR_HEADER = "x-chain429-door"
+TOKEN_HEADER = "x-chain429-token"  # noqa: S105  a header's name
+
+
+def digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class Doors:
+    """Recognises clients of the API.
+
+    ``door`` is a secret of this process: whoever sends it came through our own proxy, which stands in for a token.
+    """
+
+    def __init__(self, tokens: Iterable[str], door: str) -> None:
+        self._digests = tuple(digest(token) for token in tokens)
+        self._door = digest(door)
+
+    def client(self, headers: Mapping[str, str]) -> str | None:
+        """Who asks (``sdk`` or ``proxy``), or None where nothing that was sent is known here."""
+        door = headers.get(DOOR_HEADER)
+        if door is not None:
+            return "proxy" if hmac.compare_digest(digest(door), self._door) else None
+        for token in _tokens(headers):
+            given = digest(token)
+            # Every one is compared, so that the time taken says nothing.
+            if sum(hmac.compare_digest(given, known) for known in self._digests):
+                return "sdk"
+        return None
+
+
+def _tokens(headers: Mapping[str, str]) -> Iterable[str]:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        yield token.strip()
+    for name in ("x-api-key", TOKEN_HEADER):
+        if headers.get(name):
+            yield headers[name].strip()
+
+
+def kept_token(path: Path, prefix: str) -> tuple[str, bool]:
+    """The token that ``path`` keeps, and whether it was made just now. Raises StartError where it can't be kept."""
+    try:
+        try:
+            token = path.read_text(encoding="ascii").strip()
+            if token:
+                return token, False
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        token = prefix + secrets.token_urlsafe(24)
+        # Made with its final mode: there is no moment at which others could read it.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(token + "\n")
+        return token, True
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(
+            f"the token file {path} can't be used: {getattr(error, 'strerror', None) or 'not ASCII'}"
+        ) from error

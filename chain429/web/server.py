@@ -1,0 +1,104 @@
+"""Listeners: the API's lean server and the pages' application, each on its own port."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from chain429.errors import StartError
+from chain429.wire.chat import CHAT
+from chain429.wire.dialect import Problem
+
+_log = logging.getLogger("chain429.server")
+
+# Longer than any client keeps an idle connection: one that is closed just as it is used again looks like a failure.
+_KEEP_ALIVE = 120.0
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class _Connection(web.RequestHandler):
+    """One client's connection. What is no HTTP, or fails in a way that nobody foresaw, is answered in JSON, without a
+    traceback."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= 500:
+            _log.error("a fault in chain429 on %s %s", request.method, request.path, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        text = "A fault in chain429; its log says more." if status >= 500 else f"Not valid HTTP: {_first_line(message)}"
+        response = web.Response(
+            status=status, body=CHAT.error(Problem(status, text, code="bad_request")), content_type="application/json"
+        )
+        response.headers["server"] = "chain429"
+        response.force_close()
+        return response
+
+
+def _first_line(message: str | None) -> str:
+    return (message or "malformed request").strip().splitlines()[0][:200]
+
+
+class _Server(web.Server):
+    def __init__(self, handler: Handler, max_body: int, **options: Any) -> None:
+        super().__init__(handler, request_factory=self._request, handler_cancellation=True, **options)
+        self._max_body = max_body
+
+    def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body)
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class Listener:
+    """One listening socket. ``stop`` takes no new requests and lets those under way finish."""
+
+    def __init__(self, runner: web.BaseRunner, host: str, port: int) -> None:
+        self._runner = runner
+        self.host = host
+        self.port = port
+
+    @classmethod
+    async def start(cls, runner: web.BaseRunner, host: str, port: int, what: str) -> Listener:
+        """Listen; port 0 takes a free one. Raises StartError in one clear line."""
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, reuse_address=True).start()
+        except OSError as error:
+            await runner.cleanup()
+            reason = "the port is taken" if "in use" in str(error) else (error.strerror or str(error))
+            raise StartError(f"{what} can't listen on {host}:{port}: {reason}") from error
+        address = runner.addresses[0]
+        return cls(runner, str(address[0]), int(address[1]))
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+
+def api_runner(handler: Handler, *, max_body: int, drain: float) -> web.ServerRunner:
+    """A runner for the API: no routes, no access log, a client that leaves cancels its handler."""
+    server = _Server(
+        handler, max_body, access_log=None, keepalive_timeout=_KEEP_ALIVE, max_line_size=16384, max_field_size=32768
+    )
+    return web.ServerRunner(server, access_log=None, shutdown_timeout=drain)
+
+
+def pages_runner(app: web.Application, *, drain: float) -> web.AppRunner:
+    return web.AppRunner(
+        app, access_log=None, handler_cancellation=True, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=drain
+    )

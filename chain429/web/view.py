@@ -1,0 +1,181 @@
+"""What the page shows, as values and words: the templates need nothing but loops.
+
+Pure but for the questions to the log; everything here may run in a thread. Times are Unix seconds unless a name says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chain429.clock import Clock
+from chain429.routing.status import ChainStatus, ProviderStatus, Status, TargetStatus
+from chain429.store.queries import ProviderTotals, Queries, Summary
+from chain429.store.records import RequestRecord
+
+_DAY = 86_400.0
+_SHOWN = 50  # requests on the page
+_PAUSE = 20  # counts of the day are taken again after as many times as long as taking them took
+
+# States in which the next request may go to a target.
+_READY = frozenset({"available", "half-open"})
+
+# States of targets, and outcomes of attempts and requests, that do not read well as they are written.
+_WORDS = {
+    "open": "breaker open",
+    "half-open": "on trial",
+    "rate_limited": "rate limited",
+    "quota_spent": "quota spent",
+    "unauthorized": "key refused",
+    "too_large": "too large",
+    "broken": "broke off",
+    "cancelled": "client left",
+    "skipped": "passed over",
+}
+_REQUEST_WORDS = {**_WORDS, "exhausted": "nothing left"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """A chain. ``next`` is the index of the tier that the next request goes to, ``back`` the soonest return."""
+
+    name: str
+    tiers: tuple[tuple[TargetStatus, ...], ...]
+    available: int
+    targets: int
+    next: int | None
+    back: float | None
+
+    @classmethod
+    def of(cls, chain: ChainStatus) -> ChainView:
+        ready = [any(target.state in _READY for target in tier) for tier in chain.tiers]
+        targets = [target for tier in chain.tiers for target in tier]
+        return cls(
+            name=chain.name,
+            tiers=chain.tiers,
+            available=sum(target.state in _READY for target in targets),
+            targets=len(targets),
+            next=ready.index(True) if any(ready) else None,
+            back=min((target.until for target in targets if target.until is not None), default=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderView:
+    """A provider and what it did. ``now`` is None for one that only the log still knows."""
+
+    name: str
+    now: ProviderStatus | None
+    totals: ProviderTotals
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """A request, with its trail in a few words. ``key`` tells rows apart even where clients chose the same id."""
+
+    record: RequestRecord
+    key: str
+    trail: str
+
+    @classmethod
+    def of(cls, record: RequestRecord) -> RequestView:
+        passed = sum(attempt.outcome == "skipped" for attempt in record.attempts)
+        tried = len(record.attempts) - passed
+        parts = [f"{tried} attempt{'' if tried == 1 else 's'}"]
+        if passed:
+            parts.append(f"{passed} passed over")
+        return cls(record, f"{record.at!r} {record.id}", ", ".join(parts))
+
+
+class Views:
+    """Makes the page's content. ``api_url`` is the base URL that people are told to use."""
+
+    def __init__(self, queries: Queries, clock: Clock, api_url: str) -> None:
+        self._queries = queries
+        self._clock = clock
+        self._api_url = api_url
+        self._counts: tuple[Mapping[str, ProviderTotals], Summary] = ({}, Summary())
+        self._count_again = float("-inf")  # monotonic seconds
+
+    def of(self, status: Status, dropped: int, now: float) -> dict[str, object]:
+        """What the templates are given; ``dropped`` is how many requests the log lost. Blocks on the log."""
+        totals, summary = self._count(now - _DAY)
+        return {
+            "now": now,
+            "status": status,
+            "headline": headline(status),
+            "chains": [ChainView.of(chain) for chain in status.chains],
+            "providers": _providers(status, totals),
+            "summary": summary,
+            "requests": [RequestView.of(record) for record in self._queries.recent(_SHOWN)],
+            "dropped": dropped,
+            "api_url": self._api_url,
+        }
+
+    def _count(self, since: float) -> tuple[Mapping[str, ProviderTotals], Summary]:
+        """Counts over a day take the longer the more was done, so a page left open takes them less often then."""
+        began = self._clock.monotonic()
+        if began >= self._count_again:
+            self._counts = (self._queries.totals(since), self._queries.summary(since))
+            ended = self._clock.monotonic()
+            self._count_again = ended + _PAUSE * (ended - began)
+        return self._counts
+
+
+def _providers(status: Status, totals: Mapping[str, ProviderTotals]) -> list[ProviderView]:
+    views = [
+        ProviderView(provider.name, provider, totals.get(provider.id, ProviderTotals(provider.id, 0, 0, 0, 0)))
+        for provider in status.providers
+    ]
+    known = {provider.id for provider in status.providers}
+    return views + [ProviderView(id, None, total) for id, total in sorted(totals.items()) if id not in known]
+
+
+def headline(status: Status) -> str:
+    """The one line that says whether anything is wrong."""
+    if status.healthy:
+        return "All good"
+    count = len(status.problems)
+    return "One thing is wrong" if count == 1 else f"{count} things are wrong" if count else "Something is wrong"
+
+
+def words(outcome: str) -> str:
+    """A state of a target, or what became of an attempt."""
+    return _WORDS.get(outcome, outcome)
+
+
+def request_words(outcome: str) -> str:
+    """What became of a request."""
+    return _REQUEST_WORDS.get(outcome, outcome)
+
+
+def iso(at: float) -> str:
+    """``2025-06-15T15:06:40Z``, for a ``datetime`` attribute; a time that no calendar has is the nearest it has."""
+    return _utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc(at: float) -> str:
+    """``2025-06-15 15:06:40 UTC``, for people without JavaScript."""
+    return _utc(at).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _utc(at: float) -> datetime.datetime:
+    last = 253_402_300_799.0  # the end of the year 9999
+    return datetime.datetime.fromtimestamp(max(0.0, min(at, last)), datetime.UTC)
+
+
+def seconds(duration: float) -> str:
+    """A duration in seconds: ``80 ms``, ``1.2 s``, ``2 min 5 s``."""
+    if duration < 0.9995:
+        return f"{duration * 1000:.0f} ms"
+    if duration < 99.95:
+        return f"{duration:.1f} s"
+    minutes, rest = divmod(round(duration), 60)
+    return f"{minutes} min {rest} s"
+
+
+def number(value: int) -> str:
+    """``1,234,567``."""
+    return f"{value:,}"

@@ -1,0 +1,382 @@
+"""OpenAI's Chat Completions (``POST /chat/completions``): the client's request, and a provider's answer.
+
+The shapes are those of OpenAI's API reference, with what providers are known to add or to get wrong. Where client and
+provider both speak this dialect, bytes pass through; they are read only as far as the gateway has to know.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chain429.errors import RequestError, WireError
+from chain429.wire import sse
+from chain429.wire.cleanup import Cleanup, clean
+from chain429.wire.dialect import Dialect, Problem
+from chain429.wire.events import End, Error, Event, Finish, Reasoning, Seen, Text, ToolArguments, ToolCall, Usage
+from chain429.wire.members import DROP, Members
+
+PATH = "/chat/completions"
+DONE = b"data: [DONE]\n\n"
+
+# Parameters that only tune an answer: when a provider refuses one by name, the answer without it is still an answer.
+SAFE_TO_DROP = frozenset(
+    {
+        "frequency_penalty", "logit_bias", "logprobs", "metadata", "modalities", "parallel_tool_calls", "prediction",
+        "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "safety_identifier",
+        "seed", "service_tier", "store", "stream_options", "temperature", "top_k", "top_logprobs", "top_p", "user",
+        "verbosity",
+    }
+)  # fmt: skip
+# Fields that older and newer servers know under different names.
+RENAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+
+# Only a chunk that matches may hold more than a piece of the answer. Quotes inside of JSON strings are escaped, so
+# words of the model can't match.
+_NOTABLE = re.compile(rb'"usage"\s*:\s*\{|"error"|\[DONE\]|"finish_reason"\s*:\s*"')
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A client's request, checked. ``size`` is the body's length in bytes; ``max_tokens`` what it allows to be made."""
+
+    members: Members
+    model: str
+    stream: bool
+    include_usage: bool
+    size: int
+    max_tokens: int | None
+    tools: bool
+    images: bool
+
+    @classmethod
+    def parse(cls, body: bytes) -> ChatRequest:
+        """Check a body; raises RequestError (400) that names the field at fault."""
+        try:
+            members = Members.parse(body)
+        except WireError as error:
+            raise RequestError(f"The request could not be read: {error}.", code="invalid_json") from error
+        values = members.values
+        messages = values.get("messages")
+        if "messages" not in values:
+            raise RequestError(
+                "Missing required parameter: 'messages'.", code="missing_required_parameter", param="messages"
+            )
+        if not isinstance(messages, list) or not messages:
+            raise _invalid("messages", "a non-empty list of messages")
+        for index, message in enumerate(messages):
+            if not isinstance(message, dict):
+                raise _invalid(f"messages[{index}]", "an object")
+            if not isinstance(message.get("role"), str):
+                raise _invalid(f"messages[{index}].role", "a string such as 'user'")
+        model = values.get("model", "")
+        if not isinstance(model, str):
+            raise _invalid("model", "a string")
+        stream = values.get("stream")
+        if stream is not None and not isinstance(stream, bool):
+            raise _invalid("stream", "true or false")
+        options = values.get("stream_options")
+        if options is not None and not isinstance(options, dict):
+            raise _invalid("stream_options", "an object")
+        return cls(
+            members=members,
+            model=model,
+            stream=bool(stream),
+            include_usage=bool(options and options.get("include_usage")),
+            size=len(body),
+            max_tokens=_whole(values.get("max_completion_tokens")) or _whole(values.get("max_tokens")),
+            tools=bool(values.get("tools")),
+            images=any(_has_image(message) for message in messages),
+        )
+
+    @property
+    def dialect(self) -> Dialect:
+        return CHAT
+
+    def exchange(self, model: str, rules: Sequence[Cleanup], refused: Iterable[str]) -> ChatExchange:
+        """What goes to one provider, and how its answer is read; made afresh for each attempt."""
+        return ChatExchange(self, self._body_for(model, rules, refused))
+
+    def _body_for(self, model: str, rules: Sequence[Cleanup], refused: Iterable[str]) -> bytes:
+        changes: dict[str, Any] = {"model": model}
+        values: Mapping[str, Any] = self.members.values
+        if self.stream and not self.include_usage:
+            asked = values.get("stream_options") or {}
+            changes["stream_options"] = {**asked, "include_usage": True}
+            values = {**values, **changes}
+        changes |= clean(values, model, rules)
+        for name in refused:
+            value = changes.get(name, values.get(name, DROP))
+            if name in RENAMES and value is not DROP and RENAMES[name] not in values:
+                changes[RENAMES[name]] = value
+            changes[name] = DROP
+        return self.members.render(changes)
+
+    def droppable(self, param: str) -> str | None:
+        """The top-level field that a refusal of ``param`` lets us leave out or rename, or None where it is needed."""
+        name = re.split(r"[.\[]", param, maxsplit=1)[0]
+        if name in RENAMES:
+            return name if name in self.members.values and RENAMES[name] not in self.members.values else None
+        sent = name in self.members.values or (name == "stream_options" and self.stream)
+        return name if sent and name in SAFE_TO_DROP else None
+
+
+def _invalid(param: str, wanted: str) -> RequestError:
+    return RequestError(f"Invalid '{param}': {wanted} was expected.", code="invalid_type", param=param)
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _has_image(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any(
+        isinstance(part, dict) and part.get("type") == "image_url" for part in content
+    )
+
+
+class ChatReader:
+    """Reads the chunks of one streamed answer, or one whole answer, into neutral events.
+
+    Calls are told apart by id first, then by index, then by order, since providers leave out or repeat each of them.
+    """
+
+    __slots__ = ("_by_id", "_by_index", "_count")
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, int] = {}
+        self._by_index: dict[int, int] = {}
+        self._count = 0
+
+    def read(self, data: bytes) -> list[Event]:
+        """The events of one chunk (the ``data`` of an SSE event) or of one whole answer.
+
+        Raises WireError where it is not one.
+        """
+        if data.lstrip().startswith(b"[DONE]"):
+            return [End()]
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise WireError("not JSON") from error
+        if isinstance(chunk, list) and len(chunk) == 1:  # Gemini wraps errors in an array.
+            chunk = chunk[0]
+        if not isinstance(chunk, dict):
+            raise WireError("not a JSON object")
+        return self._chunk(chunk)
+
+    def _chunk(self, chunk: dict[str, Any]) -> list[Event]:
+        vendor = chunk.get("x_groq")
+        error = chunk.get("error") or (vendor.get("error") if isinstance(vendor, dict) else None)
+        if error:
+            return [Error(error)]
+        choices = chunk.get("choices")
+        usage = chunk.get("usage")
+        if choices is None and not isinstance(usage, dict):
+            # Flat errors have no "error" member; whatever this is, it is not an answer.
+            return [Error(chunk)]
+        events: list[Event] = []
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if isinstance(choice, dict):
+            events += self._choice(choice)
+        if not isinstance(usage, dict) and isinstance(vendor, dict):
+            usage = vendor.get("usage")
+        if isinstance(usage, dict):
+            events.append(_usage(usage))
+        return events
+
+    def _choice(self, choice: dict[str, Any]) -> list[Event]:
+        if choice.get("error"):
+            return [Error(choice["error"])]
+        events: list[Event] = []
+        piece = choice.get("delta") or choice.get("message")
+        if isinstance(piece, dict):
+            reasoning = piece.get("reasoning_content") or piece.get("reasoning")
+            if reasoning and isinstance(reasoning, str):
+                events.append(Reasoning(reasoning))
+            events += _content(piece.get("content"))
+            refusal = piece.get("refusal")
+            if refusal and isinstance(refusal, str):
+                events.append(Text(refusal))
+            for call in piece.get("tool_calls") or ():
+                if isinstance(call, dict):
+                    events += self._call(call)
+        finish = choice.get("finish_reason")
+        if finish == "error":
+            return [*events, Error({"message": "the provider ended the answer with an error"})]
+        if finish and isinstance(finish, str):
+            events.append(Finish(finish))
+        return events
+
+    def _call(self, call: dict[str, Any]) -> list[Event]:
+        function = call.get("function")
+        function = function if isinstance(function, dict) else {}
+        identifier, name, index = call.get("id"), function.get("name"), call.get("index")
+        events: list[Event] = []
+        if identifier and identifier in self._by_id:
+            number = self._by_id[identifier]
+        elif not identifier and index in self._by_index:
+            number = self._by_index[index]
+        elif identifier or name or not self._count:
+            number = self._count
+            self._count += 1
+            if identifier:
+                self._by_id[str(identifier)] = number
+            if isinstance(index, int):
+                self._by_index[index] = number
+            events.append(ToolCall(number, str(identifier or ""), str(name or "")))
+        else:
+            number = self._count - 1
+        arguments = function.get("arguments")
+        if arguments and isinstance(arguments, str):
+            events.append(ToolArguments(number, arguments))
+        return events
+
+
+def _content(content: Any) -> list[Event]:
+    """Text, or (Mistral) a list of parts of which some are thinking."""
+    if isinstance(content, str):
+        return [Text(content)] if content else []
+    events: list[Event] = []
+    for part in content if isinstance(content, list) else ():
+        if not isinstance(part, dict):
+            continue
+        if part.get("type") == "thinking":
+            inner = part.get("thinking")
+            pieces = inner if isinstance(inner, list) else [{"text": inner}]
+            text = "".join(str(piece.get("text") or "") for piece in pieces if isinstance(piece, dict))
+            events += [Reasoning(text)] if text else []
+        elif part.get("text"):
+            events.append(Text(str(part["text"])))
+    return events
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage:
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
+    made = usage.get("completion_tokens_details")
+    reasoning = made.get("reasoning_tokens") if isinstance(made, dict) else None
+    return Usage(
+        _whole(usage.get("prompt_tokens")) or 0,
+        _whole(usage.get("completion_tokens")) or 0,
+        _whole(cached) or 0,
+        _whole(reasoning) or 0,
+    )
+
+
+class ChatStream:
+    """Passes one streamed answer on to a client of the same dialect.
+
+    ``feed`` returns the bytes for the client and keeps ``seen`` true to what has been read. Only whole events are
+    passed on, so a client never gets half of one. After an error nothing more is passed on: what becomes of it is not
+    decided here. Raises WireError where the bytes are no event stream.
+    """
+
+    __slots__ = ("_include_usage", "_parser", "_reader", "seen")
+
+    def __init__(self, *, include_usage: bool) -> None:
+        self._parser = sse.EventParser()
+        self._reader = ChatReader()
+        self._include_usage = include_usage
+        self.seen = Seen()
+
+    def feed(self, chunk: bytes) -> bytes:
+        seen = self.seen
+        # The hot path: in the middle of an answer, whole events that say nothing but the next words.
+        if (
+            seen.meaningful
+            and chunk.endswith(b"\n\n")
+            and not self._parser.pending
+            and _NOTABLE.search(chunk) is None
+            and seen.error is None
+            and not seen.ended
+        ):
+            return chunk
+        return b"".join([event.raw for event in self._parser.feed(chunk) if self._passes(event)])
+
+    def close(self) -> bytes:
+        """The upstream's stream has ended; what is left for the client. ``seen.complete`` tells whether it may."""
+        rest = b"".join([event.raw.rstrip(b"\r\n") + b"\n\n" for event in self._parser.close() if self._passes(event)])
+        if self.seen.complete and not self.seen.ended:
+            self.seen.add(End())
+            rest += DONE
+        return rest
+
+    def _passes(self, event: sse.ServerEvent) -> bool:
+        if self.seen.error is not None or self.seen.ended:
+            return False
+        if event.data is None:
+            if event.raw.lstrip().startswith((b":", b"event:", b"id:", b"retry:")) or not event.raw.strip():
+                return True
+            # Gemini has been seen to break a stream with a bare JSON error, without "data:".
+            events = self._reader.read(event.raw)
+        else:
+            if not event.data.strip():
+                return True
+            events = self._reader.read(event.data)
+        for item in events:
+            self.seen.add(item)
+        if self.seen.error is not None:
+            return False
+        # The chunk that only carries usage was asked for by us; a client that did not ask must not see it.
+        return self._include_usage or not (
+            len(events) == 1 and isinstance(events[0], Usage) and _NO_CHOICES.search(event.raw)
+        )
+
+
+class ChatExchange:
+    """One attempt: a Chat Completions request answered in Chat Completions. See ``dialect.Exchange``."""
+
+    __slots__ = ("_request", "body")
+
+    def __init__(self, request: ChatRequest, body: bytes) -> None:
+        self._request = request
+        self.body = body
+
+    @property
+    def path(self) -> str:
+        return PATH
+
+    def stream(self) -> ChatStream:
+        return ChatStream(include_usage=self._request.include_usage)
+
+    def answer(self, body: bytes) -> tuple[Seen, bytes]:
+        seen = Seen()
+        for event in ChatReader().read(body):
+            seen.add(event)
+        return seen, body
+
+
+# OpenAI's words for what went wrong, by HTTP status.
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large"}
+
+
+class ChatDialect:
+    """Errors as OpenAI's API words them: ``{"error": {"message", "type", "param", "code"}}``."""
+
+    name = "chat"
+
+    def error(self, problem: Problem) -> bytes:
+        kind = problem.kind or _TYPES.get(problem.status)
+        kind = kind or ("server_error" if problem.status >= 500 else "invalid_request_error")
+        error: dict[str, Any] = {
+            "message": problem.message,
+            "type": kind,
+            "param": problem.param,
+            "code": problem.code,
+        }
+        if problem.details:
+            error["chain429"] = problem.details
+        return json.dumps({"error": error}, separators=(",", ":")).encode()
+
+    def error_event(self, problem: Problem) -> bytes:
+        """The end of a stream that broke. No [DONE] follows: the answer is not complete."""
+        return sse.event(self.error(problem))
+
+
+CHAT: Dialect = ChatDialect()

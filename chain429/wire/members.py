@@ -1,0 +1,111 @@
+"""A JSON object whose members can be replaced without touching the bytes of the others.
+
+A gateway that parses and re-writes a body changes more than it means to: 1e400 becomes Infinity, escapes move, numbers
+are rounded. Here the text of every member is kept, and only what is changed is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
+from typing import Any
+
+from chain429.errors import WireError
+
+
+class _Drop:
+    """The mark for a member that is left out."""
+
+    def __repr__(self) -> str:
+        return "DROP"
+
+
+DROP = _Drop()
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
+_DUMPS = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class Members:
+    """The members of one JSON object: parsed values by name, and the text that each was read from.
+
+    ``values`` is for reading only. Where a name occurs twice the last one counts, as JSON parsers do.
+    """
+
+    __slots__ = ("_spans", "_text", "values")
+
+    def __init__(self, text: str, values: dict[str, Any], spans: dict[str, tuple[int, int]]) -> None:
+        self._text = text
+        self._spans = spans
+        self.values = values
+
+    @classmethod
+    def parse(cls, body: bytes) -> Members:
+        """Read ``body`` (UTF-8, a BOM is tolerated); raises WireError where it is not one JSON object."""
+        try:
+            text = body.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise WireError(f"the body is not UTF-8 (byte {error.start})") from error
+        try:
+            return cls._scan(text)
+        except RecursionError as error:
+            raise WireError("the body is nested too deeply") from error
+        except json.JSONDecodeError as error:
+            place = f"line {error.lineno}, column {error.colno}"
+            raise WireError(f"the body is not valid JSON: {error.msg} at {place}") from error
+        except (StopIteration, IndexError) as error:
+            raise WireError("the body is not valid JSON: it ends too early") from error
+        except ValueError as error:
+            raise WireError(f"the body is not valid JSON: {error}") from error
+
+    @classmethod
+    def _scan(cls, text: str) -> Members:
+        skip = WHITESPACE.match
+        at = skip(text, 0).end()
+        if text[at : at + 1] != "{":
+            _DECODER.decode(text)
+            raise WireError("the body must be a JSON object")
+        values: dict[str, Any] = {}
+        spans: dict[str, tuple[int, int]] = {}
+        at = skip(text, at + 1).end()
+        if text[at] == "}":
+            at += 1
+        else:
+            while True:
+                if text[at] != '"':
+                    raise json.JSONDecodeError("a member's name in double quotes was expected", text, at)
+                name, at = scanstring(text, at + 1, True)
+                at = skip(text, at).end()
+                if text[at] != ":":
+                    raise json.JSONDecodeError("':' was expected", text, at)
+                start = skip(text, at + 1).end()
+                values[name], end = _SCAN(text, start)
+                spans[name] = (start, end)
+                at = skip(text, end).end()
+                mark = text[at]
+                at += 1
+                if mark == "}":
+                    break
+                if mark != ",":
+                    raise json.JSONDecodeError("',' or '}' was expected", text, at - 1)
+                at = skip(text, at).end()
+        at = skip(text, at).end()
+        if at != len(text):
+            raise json.JSONDecodeError("nothing was expected after the object", text, at)
+        return cls(text, values, spans)
+
+    def render(self, changes: Mapping[str, Any]) -> bytes:
+        """The object as UTF-8 bytes, with ``changes`` by member name: a new JSON value, or DROP."""
+        text = self._text
+        parts = [
+            f"{_DUMPS(name)}:{text[start:end]}" for name, (start, end) in self._spans.items() if name not in changes
+        ]
+        parts += [f"{_DUMPS(name)}:{_DUMPS(value)}" for name, value in changes.items() if value is not DROP]
+        return ("{" + ",".join(parts) + "}").encode("utf-8", "surrogatepass")

@@ -1,0 +1,108 @@
+"""Server-sent events: bytes in, events out (WHATWG HTML, section 9.2.6), and back.
+
+No I/O. The parser takes the stream cut at any byte and gives the same events.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from chain429.errors import WireError
+
+MAX_EVENT = 16 * 1024 * 1024
+
+# An event ends at an empty line; lines end in \n, \r\n or \r, as the standard allows.
+_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r\n\r|\n\r(?!\n)")
+_BOM = b"\xef\xbb\xbf"
+_LINE = re.compile(rb"\r\n|\n|\r")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One event, or one run of comment lines (then ``data`` is None). ``raw`` is what it was read from, end
+    included."""
+
+    data: bytes | None
+    name: str
+    raw: bytes
+
+
+class EventParser:
+    """Cuts a byte stream into events.
+
+    ``feed`` returns the events that became complete; ``close`` returns what an abrupt end left behind, for the caller
+    to judge. ``feed`` raises WireError where one event outgrows ``MAX_EVENT``.
+    """
+
+    __slots__ = ("_buffer", "_first", "_scanned")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0  # up to here the buffer is known to hold no event's end
+        self._first = True
+
+    def feed(self, chunk: bytes) -> list[ServerEvent]:
+        buffer = self._buffer
+        buffer += chunk
+        if self._first and buffer:
+            # A byte order mark may precede the stream, and may itself arrive cut.
+            if len(buffer) < len(_BOM) and _BOM.startswith(buffer):
+                return []
+            self._first = False
+            if buffer.startswith(_BOM):
+                del buffer[: len(_BOM)]
+        events: list[ServerEvent] = []
+        start = 0
+        for end in _END.finditer(buffer, self._scanned):
+            # A \r at the very end may be the first half of \r\n: the event is whole only when more has come.
+            if end.end() == len(buffer) and buffer.endswith(b"\r"):
+                break
+            events.append(_event(bytes(buffer[start : end.end()])))
+            start = end.end()
+        self._scanned = max(len(buffer) - start - 3, 0)
+        if start:
+            self._buffer = buffer[start:]
+        if len(self._buffer) > MAX_EVENT:
+            raise WireError(f"an event of the stream is larger than {MAX_EVENT} bytes")
+        return events
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of an event is waiting for the rest."""
+        return bool(self._buffer)
+
+    def close(self) -> list[ServerEvent]:
+        """The stream has ended: the last event, when only its closing empty line is missing."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        self._scanned = 0
+        return [_event(rest)] if rest.strip() else []
+
+
+def _event(raw: bytes) -> ServerEvent:
+    # The common case, one "data:" line, without a loop.
+    if raw.startswith(b"data:") and raw.count(b"\n") == 2 and b"\r" not in raw:
+        value = raw[5:-2]
+        return ServerEvent(value[1:] if value.startswith(b" ") else value, "", raw)
+    data: list[bytes] = []
+    name = ""
+    for line in _LINE.split(raw):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value.decode("utf-8", "replace")
+    return ServerEvent(b"\n".join(data) if data else None, name, raw)
+
+
+def event(data: bytes, name: str = "") -> bytes:
+    """One event as bytes; ``data`` may hold line feeds."""
+    head = b"event: " + name.encode() + b"\n" if name else b""
+    return head + b"".join(b"data: " + line + b"\n" for line in data.split(b"\n")) + b"\n"
+
+
+def comment(text: str) -> bytes:
+    """A comment, which every client ignores: it only shows that the stream lives."""
+    return b": " + text.encode() + b"\n\n"

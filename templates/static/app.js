@@ -1,0 +1,117 @@
+// Keeps the page true while it is looked at: new content every two seconds, countdowns every second, local times.
+"use strict";
+
+const live = document.getElementById("live");
+const lost = document.getElementById("lost");
+const shown = new Map(); // section id -> its HTML as the server sent it
+let ahead = 0; // seconds that the server's clock is ahead of this one
+
+function readClock(root) {
+  ahead = Number(root.querySelector("#now").value) - Date.now() / 1000;
+}
+
+function remember(root) {
+  for (const section of root.querySelectorAll("section[id]")) shown.set(section.id, section.outerHTML);
+}
+
+function localTime(at) {
+  const date = new Date(at * 1000);
+  const sameDay = date.toDateString() === new Date().toDateString();
+  const day = sameDay ? {} : { month: "short", day: "numeric" };
+  return date.toLocaleString([], { ...day, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+function countdown(seconds) {
+  if (seconds <= 0) return "back any moment";
+  const s = Math.ceil(seconds);
+  if (s < 100) return `back in ${s} s`;
+  if (s < 6000) return `back in ${Math.ceil(s / 60)} min`;
+  const hours = Math.floor(s / 3600);
+  if (hours < 48) return `back in ${hours} h ${Math.floor((s % 3600) / 60)} min`;
+  return `back in ${Math.floor(hours / 24)} days`;
+}
+
+function tick() {
+  const now = Date.now() / 1000 + ahead;
+  for (const time of live.querySelectorAll("[data-until]")) {
+    const text = countdown(Number(time.dataset.until) - now);
+    if (time.textContent !== text) time.textContent = text;
+    time.title = localTime(Number(time.dataset.until));
+  }
+}
+
+function dress(root) {
+  for (const time of root.querySelectorAll("[data-at]")) {
+    time.title = time.textContent;
+    time.textContent = localTime(Number(time.dataset.at));
+  }
+  for (const button of root.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+  tick();
+}
+
+// Where the keyboard is within a section, so that it is there again after the section was replaced.
+function place(section) {
+  const focusable = [...section.querySelectorAll("summary, button")];
+  const active = document.activeElement;
+  const key = active && active.closest("details") && active.closest("details").dataset.key;
+  return { key, index: focusable.indexOf(active) };
+}
+
+function restore(section, { key, index }) {
+  if (index < 0) return;
+  const details = [...section.querySelectorAll("details")].find((each) => each.dataset.key === key);
+  const target = details ? details.querySelector("summary") : section.querySelectorAll("summary, button")[index];
+  if (target) target.focus({ preventScroll: true });
+}
+
+function replace(fresh) {
+  const old = document.getElementById(fresh.id);
+  const open = new Set([...old.querySelectorAll("details[open]")].map((details) => details.dataset.key));
+  const focus = place(old);
+  shown.set(fresh.id, fresh.outerHTML);
+  for (const details of fresh.querySelectorAll("details")) details.open = open.has(details.dataset.key);
+  old.replaceWith(fresh);
+  dress(fresh);
+  restore(fresh, focus);
+}
+
+async function refresh() {
+  const answer = await fetch("/fragment", { headers: { Accept: "text/html" } });
+  if (answer.status === 401) {
+    location.assign("/login");
+    return;
+  }
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  readClock(page);
+  for (const fresh of page.querySelectorAll("section[id]")) {
+    if (shown.get(fresh.id) !== fresh.outerHTML) replace(document.adoptNode(fresh));
+  }
+  document.title = `${live.querySelector("h1").textContent} · chain429`;
+}
+
+async function keepFresh() {
+  if (!document.hidden) {
+    try {
+      await refresh();
+      lost.hidden = true;
+    } catch {
+      if (lost.hidden) document.getElementById("lost-since").textContent = localTime(Date.now() / 1000);
+      lost.hidden = false;
+    }
+  }
+  setTimeout(keepFresh, 2000);
+}
+
+live.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+  button.textContent = "Copied";
+});
+
+readClock(document);
+remember(live);
+dress(live);
+setInterval(tick, 1000);
+setTimeout(keepFresh, 2000);

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain429.errors import WireError
+from chain429.wire.members import DROP, Members
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def test_untouched_members_keep_their_text() -> None:
+    body = b'{ "model" : "a", "big": 1e400, "n": 1.10, "t": "\\u00e9\xc3\xa9", "o": { "x" : [1 , 2] } }'
+    assert Members.parse(body).render({"model": "b"}) == (
+        b'{"big":1e400,"n":1.10,"t":"\\u00e9\xc3\xa9","o":{ "x" : [1 , 2] },"model":"b"}'
+    )
+
+
+def test_members_are_dropped_and_added() -> None:
+    members = Members.parse(b'{"a":1,"b":2}')
+    assert members.render({"a": DROP, "c": [None, True], "d": DROP}) == b'{"b":2,"c":[null,true]}'
+
+
+def test_the_last_of_two_members_with_one_name_counts() -> None:
+    members = Members.parse(b'{"a":1,"a":2}')
+    assert members.values == {"a": 2}
+    assert members.render({}) == b'{"a":2}'
+
+
+def test_a_byte_order_mark_and_white_space_are_tolerated() -> None:
+    assert Members.parse(b'\xef\xbb\xbf \r\n{"a":1}\t\n').values == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not valid JSON"),
+        (b"[1]", "must be a JSON object"),
+        (b'"text"', "must be a JSON object"),
+        (b"{", "ends too early"),
+        (b'{"a"', "ends too early"),
+        (b'{"a":', "ends too early"),
+        (b'{"a":1', "ends too early"),
+        (b'{"a":1,}', "double quotes"),
+        (b"{'a':1}", "double quotes"),
+        (b'{"a" 1}', "':' was expected"),
+        (b'{"a":1 "b":2}', "',' or '}'"),
+        (b'{"a":1} x', "nothing was expected"),
+        (b'{"a":NaN}', "NaN is not JSON"),
+        (b'{"a":-Infinity}', "not JSON"),
+        (b'{"a":"\x01"}', "control character"),
+        (b'{"a":"\xff"}', "not UTF-8"),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b"<html>", "not valid JSON"),
+    ],
+)
+def test_what_is_no_object_is_refused_in_plain_words(body: bytes, words: str) -> None:
+    with pytest.raises(WireError, match=words.replace("(", r"\(")):
+        Members.parse(body)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=6), st.booleans())
+def test_reads_and_renders_what_the_json_module_does(value: dict[str, object], ascii_only: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    try:
+        members = Members.parse(body)
+    except WireError:
+        assert not ascii_only  # a lone surrogate is no UTF-8
+        return
+    assert members.values == value
+    assert json.loads(members.render({})) == value
+
+
+@given(st.binary(max_size=60))
+def test_never_raises_anything_else(body: bytes) -> None:
+    try:
+        Members.parse(body)
+    except WireError:
+        pass

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain429.errors import WireError
+from chain429.wire import sse
+from chain429.wire.sse import EventParser
+
+STREAM = (
+    b"\xef\xbb\xbf: OPENROUTER PROCESSING\n\n"
+    b'data: {"a":1}\n\n'
+    b'data:{"b":2}\r\n\r\n'
+    b"event: ping\ndata: x\ndata:  y\nid: 7\n\n"
+    b"\n"
+    b"data: \xe2\x80\xa8 \xc2\x85\r\r"
+    b"data: [DONE]\n\n"
+)
+EVENTS = [
+    (None, ""),
+    (b'{"a":1}', ""),
+    (b'{"b":2}', ""),
+    (b"x\n y", "ping"),
+    (b"\xe2\x80\xa8 \xc2\x85", ""),
+    (b"[DONE]", ""),
+]
+
+
+def parse(chunks: list[bytes]) -> list[tuple[bytes | None, str]]:
+    parser = EventParser()
+    events = [event for chunk in chunks for event in parser.feed(chunk)] + parser.close()
+    return [(event.data, event.name) for event in events]
+
+
+def test_a_stream_of_every_form_is_read() -> None:
+    assert parse([STREAM]) == EVENTS
+
+
+def test_a_stream_cut_at_every_byte_gives_the_same_events() -> None:
+    for cut in range(len(STREAM)):
+        assert parse([STREAM[:cut], STREAM[cut:]]) == EVENTS, cut
+    assert parse([STREAM[at : at + 1] for at in range(len(STREAM))]) == EVENTS
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
+def test_a_stream_cut_anywhere_gives_the_same_events(cuts: list[int]) -> None:
+    at = [0, *sorted(cuts), len(STREAM)]
+    assert parse([STREAM[start:end] for start, end in zip(at, at[1:], strict=False)]) == EVENTS
+
+
+def test_nothing_of_the_stream_is_lost_in_raw() -> None:
+    parser = EventParser()
+    raw = b"".join(event.raw for event in parser.feed(STREAM))
+    assert raw == STREAM.removeprefix(b"\xef\xbb\xbf")
+
+
+def test_an_event_whose_end_is_missing_is_left_to_close() -> None:
+    parser = EventParser()
+    assert parser.feed(b"data: half") == []
+    assert parser.pending
+    assert [event.data for event in parser.close()] == [b"half"]
+    assert not parser.pending
+
+
+def test_an_endless_event_is_refused() -> None:
+    parser = EventParser()
+    with pytest.raises(WireError, match="larger than"):
+        for _ in range(20):
+            parser.feed(b"x" * 1024 * 1024)
+
+
+def test_events_are_written_as_they_are_read() -> None:
+    assert sse.event(b"a\nb", "error") == b"event: error\ndata: a\ndata: b\n\n"
+    assert sse.comment("keep-alive") == b": keep-alive\n\n"
+    assert parse([sse.event(b"a\nb", "error")]) == [(b"a\nb", "error")]
