@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from chain429.store.queries import Queries
 from chain429.store.writer import Store
 from chain429.upstream import HttpUpstream, Upstream
 from chain429.web.api import Api
-from chain429.web.auth import Doors, digest, kept_token
+from chain429.web.auth import Doors, Peer, digest, kept_token
 from chain429.web.pages import pages_app
 from chain429.web.server import Listener, api_runner, pages_runner
 
@@ -84,8 +83,8 @@ def templates_folder() -> Path:
 class App:
     """Everything that runs. Made by ``launch``; ``stop`` ends it, letting requests under way finish first.
 
-    ``door`` is the secret by which the proxy proves itself to the API; ``new_admin`` tells that the admin token was
-    made at this start."""
+    ``proxied`` holds the proxy's open connections to the API, which it vouches for; ``new_admin`` tells that the
+    admin token was made at this start."""
 
     def __init__(
         self,
@@ -103,11 +102,11 @@ class App:
         self.config = config
         self.path = path
         self.data = data
-        self.door = secrets.token_urlsafe(32)
+        self.proxied: set[Peer] = set()
         self.client_token, _ = kept_token(data / "client-token", "c429_")
         self.admin_token, self.new_admin = kept_token(data / "admin-token", "c429admin_")
         self.redact = redact
-        redact.know([self.door, self.client_token, self.admin_token, *_revealed(config)])
+        redact.know([self.client_token, self.admin_token, *_revealed(config)])
         self.ledger = Ledger(config.breaker)
         self.ledger.configure(config.breaker, config.providers.values())
         self.store = Store(data / "chain429.db", clock, self.redact)
@@ -130,7 +129,11 @@ class App:
         return self._http
 
     def _make_doors(self) -> Doors:
-        return Doors([self.client_token, *(token.reveal() for token in self.config.tokens)], self.door)
+        return Doors([self.client_token, *(token.reveal() for token in self.config.tokens)], self.proxied)
+
+    def knows(self, headers: Mapping[str, str]) -> bool:
+        """Whether a client token is among these headers."""
+        return self._doors.client(headers) is not None
 
     async def start(self) -> None:
         """Open the log and the listeners. Raises StartError; then nothing is left open."""
@@ -328,9 +331,9 @@ def simulated_config(base_url: Callable[[str], str]) -> Config:
     return dataclasses.replace(config, simulated=True)
 
 
-def banner(app: App, proxy: str | None) -> str:
+def banner(app: App, proxy: str | None, reverse: Iterable[str] = ()) -> str:
     """What is printed at the start: what listens where, and what to paste. ``proxy`` is the proxy's URL, if there is
-    one."""
+    one, ``reverse`` those of reverse proxies that lead here."""
     assert app.api
     assert app.pages
     config = app.config
@@ -351,6 +354,7 @@ def banner(app: App, proxy: str | None) -> str:
     ]
     if proxy:
         lines.append(f"  proxy    {proxy} (as HTTPS_PROXY; serves {', '.join(config.proxy_hosts)})")
+    lines += [f"  reverse  {url}/v1 (as base URL)" for url in reverse]
     lines += [
         f"  token    {app.client_token}",
         f"  config   {config.source}",

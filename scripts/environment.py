@@ -20,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"run": ("", "constraints.txt"), "dev": ("-dev", "constraints-dev.txt")}
+# What packages that come as source are built with: one does, of the mitmproxy for Python 3.11.
+BUILD = ["constraints-build.txt"] if sys.version_info < (3, 12) else []
 
 
 def main(arguments: list[str]) -> int:
@@ -27,39 +29,41 @@ def main(arguments: list[str]) -> int:
         print(f"usage: environment.py {'|'.join(KINDS)}", file=sys.stderr)
         return 2
     suffix, constraints = KINDS[arguments[0]]
+    files = [ROOT / name for name in (*BUILD, constraints)]
     folder = ROOT / ".venv" / f"{sys.version_info.major}.{sys.version_info.minor}{suffix}"
     stamp = folder / "complete.json"
-    wanted = _stamp(ROOT / constraints)
+    wanted = _stamp(files)
     folder.parent.mkdir(exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted):
             print(f"Installing {constraints} into {folder} ...", file=sys.stderr)
-            _make(folder, ROOT / constraints)
+            _make(folder, files)
             stamp.write_text(wanted, encoding="utf-8")
     print(folder)
     return 0
 
 
-def _stamp(constraints: Path) -> str:
+def _stamp(files: list[Path]) -> str:
     """All that an environment depends on. The checkout's path is part of it, for the programs in there contain it."""
     parts = {
         "checkout": str(ROOT),
         "python": [sys.base_prefix, sys.version],
-        "constraints": hashlib.sha256(constraints.read_bytes()).hexdigest(),
-        "maker": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        "files": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (*files, Path(__file__))},
     }
     return json.dumps(parts, indent=2)
 
 
-def _make(folder: Path, constraints: Path) -> None:
+def _make(folder: Path, files: list[Path]) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     python = str(folder / "bin" / "python")
     _run([sys.executable, "-m", "venv", str(folder)])
-    # The file lists every package that is needed, so there is nothing left to resolve.
-    install = ["install", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
-    _run([python, "-m", "pip", *install, "-r", str(constraints)])
+    for file in files:
+        # Each file lists every package that is needed, so there is nothing to resolve; and a build in isolation would
+        # fetch what it builds with unchecked.
+        checked = ["--require-hashes", "--no-deps", "--no-build-isolation"]
+        _run([python, "-m", "pip", "install", "--disable-pip-version-check", *checked, "-r", str(file)])
     # The checkout itself is not installed but pointed at: an edit counts at once, and nothing has to be built.
     purelib = _run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip()
     Path(purelib, "chain429-checkout.pth").write_text(f"{ROOT}\n", encoding="utf-8")

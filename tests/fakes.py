@@ -89,7 +89,12 @@ class FakeAnswer:
         self.headers = headers
         self.closed = False
         self.finished = False
+        self._all = pieces
         self._pieces = list(pieces)
+
+    def again(self) -> FakeAnswer:
+        """The same answer, not yet read."""
+        return FakeAnswer(self.status, self.headers, self._all)
 
     async def chunk(self) -> bytes:
         if not self._pieces:
@@ -132,8 +137,8 @@ class FakeUpstream:
         if isinstance(answer, str):
             await asyncio.Event().wait()
         assert isinstance(answer, FakeAnswer)
-        self.answers.append(answer)
-        return answer
+        self.answers.append(answer.again())
+        return self.answers[-1]
 
 
 class Records:

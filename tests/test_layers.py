@@ -36,6 +36,7 @@ TABLE = {
     "app": f"{BELOW_APP} |",
     "proxy": f"{BELOW_APP} app | mitmproxy",
     "cli": f"{BELOW_APP} app proxy | click",
+    "__main__": "cli |",
     "addons": "proxy | mitmproxy",
 }
 

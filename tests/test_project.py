@@ -25,7 +25,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONSTRAINTS = {
     "constraints.txt": PROJECT["project"]["dependencies"],
     "constraints-dev.txt": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"],
-    "constraints-build.txt": PROJECT["build-system"]["requires"],
+    "constraints-build.txt": PROJECT["dependency-groups"]["build"],
 }
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORMS = ("linux", "darwin")
@@ -73,6 +73,10 @@ def pinned(name: str, python: str, platform: str) -> dict[str, Pin]:
             assert package not in chosen, f"{package} is pinned twice for Python {python} on {platform}"
             chosen[package] = pin
     return chosen
+
+
+def test_what_the_wheel_is_built_with_is_pinned() -> None:
+    assert set(PROJECT["build-system"]["requires"]) <= set(PROJECT["dependency-groups"]["build"])
 
 
 @pytest.mark.parametrize("name", CONSTRAINTS)

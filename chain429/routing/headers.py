@@ -191,6 +191,7 @@ def _count(value: str | None) -> float | None:
 
 _ITEM = re.compile(r'(?:[^,"]|"[^"]*")+')
 _NAME = re.compile(r'"([^"]*)"|^\s*([\w*.:/-]+)')
+_PARAMETERS = re.compile(r";\s*[a-z]+\s*=")
 _PARAMETER = re.compile(r';\s*([a-z]+)\s*=\s*"?([^;,"\s]+)"?')
 _UNITS: Mapping[str, Metric] = MappingProxyType({"requests": "requests", "tokens": "tokens"})
 
@@ -198,7 +199,7 @@ _UNITS: Mapping[str, Metric] = MappingProxyType({"requests": "requests", "tokens
 def _items(field: str | None) -> Iterator[tuple[str, dict[str, str]]]:
     """Name and parameters of each item of a structured list; the last quoted name counts where several are given."""
     for item in _ITEM.findall(field or ""):
-        names = _NAME.findall(item)
+        names = _NAME.findall(_PARAMETERS.split(item, maxsplit=1)[0])
         if names:
             yield names[-1][0] or names[-1][1], dict(_PARAMETER.findall(item))
 

@@ -64,10 +64,10 @@ class Cerebras(Dialect):
     def retired_model(self, model: str) -> Reply:
         return self.error(404, f"Model {model} is archived.", "not_found_error", "model_archived", param="model")
 
-    def too_long(self, tokens: int) -> Reply:
+    def too_long(self, prompt: int, answer: int) -> Reply:
         message = (
             "Please reduce the length of the messages or completion. "
-            f"Current length is {tokens} while limit is {self.context}"
+            f"Current length is {prompt + answer} while limit is {self.context}"
         )
         return self.error(400, message, code="context_length_exceeded", param="messages")
 

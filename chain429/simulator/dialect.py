@@ -125,10 +125,9 @@ class Dialect:
     def retired_model(self, model: str) -> Reply:
         return self.unknown_model(model)
 
-    def too_long(self, tokens: int) -> Reply:
-        message = (
-            f"This model's maximum context length is {self.context} tokens. However, you requested {tokens} tokens."
-        )
+    def too_long(self, prompt: int, answer: int) -> Reply:
+        """Its refusal of so many tokens, as prompt and at most as answer."""
+        message = f"This model's maximum context length is {self.context} tokens. However, you requested {prompt + answer} tokens."
         return self.error(400, message, code="context_length_exceeded")
 
     def check(self, turn: Turn) -> Reply | None:

@@ -131,9 +131,9 @@ class Gemini(Dialect):
         )
         return self.error(404, message)
 
-    def too_long(self, tokens: int) -> Reply:
+    def too_long(self, prompt: int, answer: int) -> Reply:
         limit = (self.context or 0) - 1
-        message = f"The input token count ({tokens}) exceeds the maximum number of tokens allowed ({limit})."
+        message = f"The input token count ({prompt}) exceeds the maximum number of tokens allowed ({limit})."
         return self.error(400, message)
 
     def check(self, turn: Turn) -> Reply | None:

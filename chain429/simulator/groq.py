@@ -76,7 +76,7 @@ class Groq(Dialect):
         )
         return self.error(400, message, code="model_decommissioned")
 
-    def too_long(self, tokens: int) -> Reply:
+    def too_long(self, prompt: int, answer: int) -> Reply:
         message = "Please reduce the length of the messages or completion."
         return self.error(400, message, code="context_length_exceeded", param="messages")
 

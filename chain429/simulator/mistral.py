@@ -96,8 +96,10 @@ class Mistral(Dialect):
     def unknown_model(self, model: str) -> Reply:
         return self.error(400, f"Invalid model: {model}", "invalid_model", "1500")
 
-    def too_long(self, tokens: int) -> Reply:
-        message = f"Prompt contains {tokens} tokens, too large for model with {self.context} maximum context length"
+    def too_long(self, prompt: int, answer: int) -> Reply:
+        message = (
+            f"Prompt contains {prompt + answer} tokens, too large for model with {self.context} maximum context length"
+        )
         return self.error(400, message, "invalid_request_prompt", "3051")
 
     def check(self, turn: Turn) -> Reply | None:

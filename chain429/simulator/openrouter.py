@@ -87,16 +87,16 @@ class OpenRouter(Dialect):
         )
         return json_reply(404, {"error": {"message": message, "code": 404}})
 
-    def too_long(self, tokens: int) -> Reply:
+    def too_long(self, prompt: int, answer: int) -> Reply:
         message = (
-            f"This endpoint's maximum context length is {self.context} tokens. However, you requested about {tokens} "
-            f"tokens ({tokens} of text input, 0 in the output)."
+            f"This endpoint's maximum context length is {self.context} tokens. However, you requested about {prompt + answer} "
+            f"tokens ({prompt} of text input, {answer} in the output)."
         )
         return self.error(400, message, "context_length_exceeded")
 
     def limited(self, exceeded: Exceeded, turn: Turn) -> Reply:
         """The platform's refusal, of every free model."""
-        reset = int((turn.now + min(exceeded.wait, 86400.0)) * 1000)
+        reset = round((turn.now + min(exceeded.wait, 86400.0)) * 1000)
         headers = {
             "X-RateLimit-Limit": str(exceeded.limit),
             "X-RateLimit-Remaining": "0",

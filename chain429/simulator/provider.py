@@ -109,9 +109,9 @@ class SimulatedProvider:
         if refused := self._check(turn):
             return refused
         answer = compose(body, f"{self.name}/{model}", reasons=dialect.reasons(turn))
-        tokens = answer.prompt_tokens + (max_tokens(body) or 0)
-        if dialect.context is not None and tokens > dialect.context:
-            return dialect.too_long(tokens)
+        most = max_tokens(body) or 0
+        if dialect.context is not None and answer.prompt_tokens + most > dialect.context:
+            return dialect.too_long(answer.prompt_tokens, most)
         if exceeded := quota.admit(now, dialect.cost(body, answer)):
             return dialect.limited(exceeded, turn)
         reply = dialect.answer(answer, turn)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sqlite3
 import threading
 from collections import deque
@@ -19,7 +18,8 @@ from peewee import Model, PeeweeException, SqliteDatabase
 
 from chain429.clock import Clock
 from chain429.errors import StartError
-from chain429.store.migrations import connection_of, migrate
+from chain429.store import disk
+from chain429.store.migrations import connection_of
 from chain429.store.models import Attempt, Request
 from chain429.store.records import RequestRecord
 
@@ -84,7 +84,7 @@ class Store:
         try:
             self._connect()
         except (OSError, sqlite3.Error, PeeweeException) as error:
-            raise StartError(f"the request log {self.path} can't be opened: {_cause(error)}") from error
+            raise StartError(f"the request log {self.path} can't be opened: {disk.cause(error)}") from error
         finally:
             # SQLite's connections belong to the thread that made them; the writer makes its own.
             self._disconnect()
@@ -105,14 +105,14 @@ class Store:
                 self._changed.notify_all()
 
     def flush(self) -> bool:
-        """Wait until everything recorded so far has been tried; True when it was written."""
+        """Wait until everything recorded so far has been tried, or the store is closed; False when writing failed."""
         with self._changed:
             if self._thread is None:
                 return not self._pending
             self._asked += 1
             ticket = self._asked
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._answered >= ticket)
+            self._changed.wait_for(lambda: self._answered >= ticket or self._closing)
             return self._problem is None
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class Store:
             with self._changed:
                 if problem is not None:
                     self._put_back(batch)
-                pause = self._interval if problem is None else min(max(pause * 2, self._interval), _LONGEST_PAUSE)
+                pause = self._interval if problem is None else min(pause * 2, _LONGEST_PAUSE)
                 self._problem = problem
                 self._answered = asked
                 self._changed.notify_all()
@@ -177,13 +177,13 @@ class Store:
             return self._problem
         try:
             self._write(batch)
-        except _TROUBLE as error:
-            cause = _cause(error)
-            if isinstance(cause, _REFUSED):
+        except disk.TROUBLE as error:
+            cause = disk.cause(error)
+            if isinstance(cause, disk.REFUSED):
                 self._give_up(batch, cause)
                 return None
             self._disconnect()
-            self._distrusted = _damaged(cause)
+            self._distrusted = disk.damaged(cause)
             return f"the request log {self.path} can't be written: {cause}"
         except Exception as error:  # noqa: BLE001 - such as a redaction that fails: the thread has to outlive it
             self._give_up(batch, error)
@@ -263,27 +263,13 @@ class Store:
         if self._distrusted:
             self._move_aside()
         try:
-            self._database = self._prepared()
-        except _TROUBLE as error:
-            if not _damaged(_cause(error)):
+            self._database = disk.connect(self.path, self._patience, self._clock.now())
+        except disk.TROUBLE as error:
+            if not disk.damaged(disk.cause(error)):
                 raise
             self._move_aside()
-            self._database = self._prepared()
+            self._database = disk.connect(self.path, self._patience, self._clock.now())
         return self._database
-
-    def _prepared(self) -> SqliteDatabase:
-        _make_private(self.path)
-        database = SqliteDatabase(
-            str(self.path),
-            pragmas={"journal_mode": "wal", "synchronous": "normal"},
-            timeout=self._patience,
-        )
-        try:
-            migrate(database, self._clock.now())
-        except BaseException:
-            database.close()
-            raise
-        return database
 
     def _disconnect(self) -> None:
         database, self._database = self._database, None
@@ -292,17 +278,9 @@ class Store:
                 database.close()
 
     def _move_aside(self) -> None:
-        aside = self.path.with_name(f"{self.path.name}.corrupt-{self._clock.now():.0f}")
-        self.path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        aside = disk.move_aside(self.path, self._clock.now())
         self._distrusted = False
         self._notice = f"the request log was damaged; it was moved to {aside} and a new one begun"
-
-
-# What SQLite or the file system may raise, through Peewee or not; the second: what they raise about the values given.
-_TROUBLE = (OSError, sqlite3.Error, PeeweeException, StartError)
-_REFUSED = (sqlite3.InterfaceError, sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
 
 
 @functools.cache
@@ -320,23 +298,3 @@ def _insert(model: type[Model]) -> str:
 
 def _counted(tokens: int | None) -> int | None:
     return tokens if tokens is None else max(0, min(tokens, _MOST_TOKENS))
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What SQLite itself said, where Peewee has wrapped it, once or twice."""
-    cause: BaseException | None = error
-    while isinstance(cause, PeeweeException):
-        cause = cause.__context__
-    return cause if isinstance(cause, sqlite3.Error) else error
-
-
-def _damaged(error: BaseException) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _make_private(path: Path) -> None:
-    """Make ``path`` and its folder if need be, for their owner only; SQLite gives its other files the same mode."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    path.chmod(0o600)

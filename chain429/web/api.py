@@ -21,7 +21,7 @@ from chain429.config import Config
 from chain429.engine import Call, Engine, Stream
 from chain429.errors import RequestError
 from chain429.store.records import Recorder, RequestRecord
-from chain429.web.auth import Doors
+from chain429.web.auth import Doors, Peer
 from chain429.wire.chat import CHAT, ChatRequest
 from chain429.wire.dialect import Problem
 
@@ -64,7 +64,7 @@ class Api:
             return _json(200, self._health(), identifier)
         if path == "/" and method in ("GET", "HEAD"):
             return _json(200, {"name": "chain429", "version": __version__}, identifier)
-        client = self._doors().client(request.headers)
+        client = self._doors().client(request.headers, _peer(request))
         if client is None:
             message = (
                 "The client token is missing or wrong. Send the token that chain429 printed at its first start as "
@@ -208,6 +208,11 @@ def normalise(path: str) -> str:
     while parts and parts[0] == "v1":
         del parts[0]
     return "/" + "/".join(parts)
+
+
+def _peer(request: web.BaseRequest) -> Peer | None:
+    found = request.transport and request.transport.get_extra_info("peername")
+    return (found[0], found[1]) if found else None
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:

@@ -9,13 +9,15 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from chain429.errors import StartError
 
-DOOR_HEADER = "x-chain429-door"
 TOKEN_HEADER = "x-chain429-token"  # noqa: S105  a header's name
+
+# Where a connection comes from: address and port.
+Peer = tuple[str, int]
 
 
 def digest(token: str) -> bytes:
@@ -25,18 +27,18 @@ def digest(token: str) -> bytes:
 class Doors:
     """Recognises clients of the API.
 
-    ``door`` is a secret of this process: whoever sends it came through our own proxy, which stands in for a token.
+    ``proxied`` holds the peers that are our own proxy's connections, for as long as these are open: whoever comes that
+    way was let in by the proxy, which stands in for a token. Nothing secret is sent, so nothing of it can be recorded.
     """
 
-    def __init__(self, tokens: Iterable[str], door: str) -> None:
+    def __init__(self, tokens: Iterable[str], proxied: Container[Peer] = ()) -> None:
         self._digests = tuple(digest(token) for token in tokens)
-        self._door = digest(door)
+        self._proxied = proxied
 
-    def client(self, headers: Mapping[str, str]) -> str | None:
+    def client(self, headers: Mapping[str, str], peer: Peer | None = None) -> str | None:
         """Who asks (``sdk`` or ``proxy``), or None where nothing that was sent is known here."""
-        door = headers.get(DOOR_HEADER)
-        if door is not None:
-            return "proxy" if hmac.compare_digest(digest(door), self._door) else None
+        if peer is not None and peer in self._proxied:
+            return "proxy"
         for token in _tokens(headers):
             given = digest(token)
             # Every one is compared, so that the time taken says nothing.

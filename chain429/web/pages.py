@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import jinja2
 from aiohttp import web
@@ -169,7 +168,7 @@ class _Pages:
         if host not in self._hosts and _without_port(host) not in self._hosts:
             return web.Response(status=421, text="This is not a name of chain429's pages.\n")
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host:
+        if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
             return web.Response(status=403, text="Requests of other sites are refused.\n")
         return await handler(request)
 

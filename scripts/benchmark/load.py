@@ -1,7 +1,7 @@
 """The load: clients that cost little themselves, over raw sockets that are kept alive.
 
-``python -m scripts.benchmark.load`` takes a ``Plan`` as JSON on each line of its input, carries it out, and answers with
-a ``Tally`` as JSON. An answer that is not what the plan expects ends it: a fast failure is no result.
+``python -m scripts.benchmark.load`` takes a ``Plan`` as JSON on each line of its input, carries it out, and answers
+with a ``Tally`` as JSON. An answer that is not what the plan expects ends it: a fast failure is no result.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 
 _PROMPT = "You are a careful assistant. Answer in full sentences, and say so when you do not know. " * 8
+_LONGEST = 60.0
 _WORD = b'"content":"word'
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
@@ -53,7 +54,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Seconds: of each request to its end, of each to its first word, and of all together."""
+    """Seconds: of each request to its end, of each stream to its first word, and of all together."""
 
     whole: list[float]
     first: list[float]
@@ -130,7 +131,7 @@ class Client(asyncio.Protocol):
 
 
 async def carry_out(plan: Plan) -> Tally:
-    """Raises Unexpected, and OSError where nothing listens."""
+    """Raises Unexpected, TimeoutError, and OSError where nothing listens."""
     loop = asyncio.get_running_loop()
     whole: list[float] = []
     first: list[float] = []
@@ -142,7 +143,8 @@ async def carry_out(plan: Plan) -> Tally:
             left -= 1
             total, beginning = await client.ask()
             whole.append(total)
-            first.append(beginning)
+            if plan.words:
+                first.append(beginning)
 
     clients: list[Client] = []
     try:
@@ -150,7 +152,8 @@ async def carry_out(plan: Plan) -> Tally:
             _, client = await loop.create_connection(lambda: Client(plan), "127.0.0.1", plan.port)
             clients.append(client)
         began = time.perf_counter()
-        await asyncio.gather(*(keep_asking(client) for client in clients))
+        async with asyncio.timeout(_LONGEST):
+            await asyncio.gather(*(keep_asking(client) for client in clients))
         return Tally(whole, first, time.perf_counter() - began)
     finally:
         for client in clients:
@@ -162,7 +165,7 @@ def main() -> None:
         try:
             tally = asyncio.run(carry_out(Plan(**json.loads(line))))
         except (Unexpected, OSError) as error:
-            print(json.dumps({"error": str(error)}), flush=True)
+            print(json.dumps({"error": str(error) or "it took too long"}), flush=True)
         else:
             print(json.dumps(asdict(tally)), flush=True)
 

@@ -82,6 +82,9 @@ class Conversation(asyncio.Protocol):
         self._buffer = b""
         self._transport: asyncio.WriteTransport | None = None
         self._ready = True
+        self._left = -1  # words to come; -1 when no stream is under way
+        self._pace = 0.0
+        self._due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -95,6 +98,7 @@ class Conversation(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._ready = True
+        self._word()
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer = self._buffer + data
@@ -110,21 +114,22 @@ class Conversation(asyncio.Protocol):
         assert self._transport
         kind, _, number = model.partition("-")
         if kind in ("stream", "paced"):
+            self._left, self._pace, self._due = int(number), 0.0 if kind == "stream" else PACE, self._now()
             self._transport.write(STREAM_HEAD + ROLE)
-            self._word(int(number), 0.0 if kind == "stream" else PACE, self._now())
+            self._word()
         else:
             self._transport.write(REFUSAL if kind == "limited" else ANSWER)
 
-    def _word(self, left: int, pace: float, when: float) -> None:
-        if self._transport is None:
+    def _word(self) -> None:
+        # Where nobody reads, ``resume_writing`` goes on.
+        if self._transport is None or not self._ready or self._left < 0:
             return
-        if self._ready:
-            self._transport.write(WORD if left else LAST)
-            left -= 1
-        if left >= 0:
-            # Later each time, at full rate too: each word is sent on its own.
-            when = max(when + pace, self._now())
-            self._at(when, lambda: self._word(left, pace, when))
+        self._transport.write(WORD if self._left else LAST)
+        self._left -= 1
+        if self._left >= 0 and self._ready:
+            # Through the event loop at full rate too: each word is sent on its own.
+            self._due = max(self._due + self._pace, self._now())
+            self._at(self._due, self._word)
 
 
 async def main() -> None:

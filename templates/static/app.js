@@ -87,7 +87,11 @@ async function refresh() {
   for (const fresh of page.querySelectorAll("section[id]")) {
     if (shown.get(fresh.id) !== fresh.outerHTML) replace(document.adoptNode(fresh));
   }
-  document.title = `${live.querySelector("h1").textContent} · chain429`;
+  const headline = live.querySelector("h1").textContent;
+  const title = `${headline} · chain429`;
+  if (document.title === title) return;
+  document.title = title;
+  document.getElementById("said").textContent = headline; // read aloud, for those who do not see it turn red
 }
 
 async function keepFresh() {

@@ -41,6 +41,7 @@ class Checkout:
         self.root = folder / "my checkout"
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         self.pin(self.digest)
+        (self.root / "constraints-build.txt").touch()
         self.elsewhere = folder / "some where"
         self.elsewhere.mkdir()
         self.environment = {

@@ -100,7 +100,9 @@ def test_a_full_queue() -> None:
             id="two at once",
         ),
         pytest.param(
-            {"service_tier": "auto"}, "body.service_tier: property 'body.service_tier' is unsupported", id="service_tier"
+            {"service_tier": "auto"},
+            "body.service_tier: property 'body.service_tier' is unsupported",
+            id="service_tier",
         ),
         pytest.param(
             {"model": "gemma-4-31b", "reasoning_effort": "low"},

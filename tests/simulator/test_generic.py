@@ -18,7 +18,9 @@ def test_a_stream() -> None:
     request = ask("qwen3", "Hi", stream=True, stream_options={"include_usage": True}, max_tokens=4)
     reply = provider(Generic()).respond("any key", request, NOON)
     assert reply.headers == {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-    start = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1789992000,"model":"qwen3","choices":['
+    start = (
+        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1789992000,"model":"qwen3","choices":['
+    )
     assert reply.pieces == (
         start + b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n',
         start + b'{"index":0,"delta":{"content":"generic/qwen3 "},"finish_reason":null}]}\n\n',

@@ -140,7 +140,9 @@ def test_tokens_are_charged_before_they_are_used() -> None:
         "999",
         "1",
     )
-    assert "(TPM): Limit 8000, Used 7001, Requested 1001. Please try again in 15ms." in body_of(reply)["error"]["message"]
+    assert (
+        "(TPM): Limit 8000, Used 7001, Requested 1001. Please try again in 15ms." in body_of(reply)["error"]["message"]
+    )
 
 
 def test_what_is_larger_than_the_limit_is_too_large_for_ever() -> None:
@@ -279,7 +281,15 @@ def test_models() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (0.194, "194ms"), (7.66, "7.66s"), (60, "1m0s"), (86.4, "1m26.4s"), (179.56, "2m59.56s"), (86400, "24h0m0s")],
+    [
+        (0, "0s"),
+        (0.194, "194ms"),
+        (7.66, "7.66s"),
+        (60, "1m0s"),
+        (86.4, "1m26.4s"),
+        (179.56, "2m59.56s"),
+        (86400, "24h0m0s"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert go_duration(seconds) == text

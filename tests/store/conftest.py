@@ -1,32 +1,15 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from chain429.store.records import AttemptRecord, RequestRecord
 from chain429.store.writer import Store
+from tests.fakes import FakeClock
 
 NOON = 1_750_000_000.0
-
-
-class StoppedClock:
-    """Time that stands still."""
-
-    def now(self) -> float:
-        return NOON
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("the store never sleeps")
-
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
-        return asyncio.timeout(seconds)
 
 
 def redact(words: str) -> str:
@@ -78,8 +61,8 @@ def records() -> Records:
 
 
 @pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
+def clock() -> FakeClock:
+    return FakeClock(NOON)
 
 
 @pytest.fixture
@@ -88,12 +71,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def new_store(path: Path) -> Iterator[Callable[..., Store]]:
+def new_store(path: Path, clock: FakeClock) -> Iterator[Callable[..., Store]]:
     """Makes stores that are closed when the test ends. They wait for nobody's lock for long."""
     made: list[Store] = []
 
     def make(**options: float) -> Store:
-        store = Store(path, StoppedClock(), redact, **{"interval": 0.01, "patience": 0.01, **options})  # type: ignore[arg-type]
+        store = Store(path, clock, redact, **{"interval": 0.01, "patience": 0.01, **options})  # type: ignore[arg-type]
         made.append(store)
         return store
 

@@ -1,0 +1,89 @@
+"""What is done to one flow on its way to the gateway and back: functions of the flow, without state or I/O.
+
+Whether a client may use the gateway is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+
+from mitmproxy import connection, http
+
+from chain429.web.auth import TOKEN_HEADER
+from chain429.wire.chat import CHAT
+from chain429.wire.dialect import Problem
+
+# A tool's own credentials: nothing needs them any more, and flows are shown and written to files.
+_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", TOKEN_HEADER)
+_PARAMETERS = ("key", "api_key", "api-key", "access_token")
+
+# More of an answer than this is not kept to be looked at.
+_KEPT_BYTES = 8 * 1024 * 1024
+
+
+def covered(host: str | None, hosts: Container[str]) -> bool:
+    """Whether ``host`` is among ``hosts`` (lower case). Upper case, a dot at the end and a port make no difference."""
+    if not host:
+        return False
+    name, separator, port = host.rpartition(":")
+    if separator and port.isdigit() and ":" not in name:
+        host = name
+    return host.lower().rstrip(".") in hosts
+
+
+def drop_credentials(request: http.Request) -> None:
+    """Take out every header and parameter in which a tool sends a key."""
+    for name in _HEADERS:
+        request.headers.pop(name, None)
+    if "?" in request.path:
+        for name in {*request.query} & {*_PARAMETERS}:
+            del request.query[name]
+
+
+def steer(flow: http.HTTPFlow, address: tuple[str, int]) -> None:
+    """Point a flow at the gateway. The client's Host header stays, so the flow is still shown by the name asked for."""
+    # The request's own properties would rewrite the Host header.
+    flow.request.data.host, flow.request.data.port = address
+    flow.request.data.scheme = b"http"
+    # In upstream mode the connection would otherwise go by way of the other proxy.
+    flow.server_conn = connection.Server(address=address)
+
+
+def annotate(flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
+    """Say in the flow list what became of a request, from the headers of the gateway's answer."""
+    attempts = headers.get("x-chain429-attempts", "")
+    if not attempts.isdigit():
+        return
+    chain, provider = headers.get("x-chain429-chain"), headers.get("x-chain429-provider")
+    served = f"{provider}/{headers.get('x-chain429-model')}" if provider else "nothing left"
+    told = "1 attempt" if attempts == "1" else f"{attempts} attempts"
+    flow.comment = f"{f'{chain} -> ' if chain else ''}{served}, {told}"
+    if int(attempts) > 1:
+        flow.marked = ":repeat:"
+
+
+def refuse(flow: http.HTTPFlow, status: int, sentence: str, code: str) -> None:
+    """Answer in the words of the dialect that the client expects."""
+    kind = "authentication_error" if status == 401 else "invalid_request_error" if status < 500 else "api_error"
+    body = CHAT.error(Problem(status, sentence, kind, code))
+    flow.response = http.Response.make(status, body, {"content-type": "application/json", "server": "chain429"})
+
+
+class Kept:
+    """A stream's bytes, passed on one by one and kept for whoever looks at the flow; for ``flow.response.stream``."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def __call__(self, piece: bytes) -> bytes:
+        self._size += len(piece)
+        if self._size > _KEPT_BYTES:
+            self._pieces.clear()
+        else:
+            self._pieces.append(piece)
+        return piece
+
+    def content(self) -> bytes | None:
+        """All of it; None where it was too much."""
+        return b"".join(self._pieces) if self._size <= _KEPT_BYTES else None

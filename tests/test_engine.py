@@ -1,0 +1,541 @@
+"""The waterfall against a scripted upstream and a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from chain429.config import Config, parse
+from chain429.engine import Call, Engine, Reply, Stream
+from chain429.errors import ConnectFailed, Cut
+from chain429.redact import Redactor
+from chain429.routing.ledger import Ledger
+from chain429.wire.chat import ChatRequest
+from tests.fakes import HANG, FakeAnswer, FakeClock, FakeUpstream, Piece, Records, settle
+
+CONFIG = """
+providers:
+  a: {base_url: https://a.test/v1, keys: [env:A]}
+  b: {base_url: https://b.test/v1, keys: [env:B]}
+  c: {base_url: https://c.test/v1}
+chains:
+  default: [a/big, b/big, c/small]
+  pair: [a/big, a/other, b/big]
+  alone: [a/big]
+"""
+POOL = """
+providers:
+  a: {base_url: https://a.test/v1, keys: [env:A, env:B], strategy: priority}
+  b: {base_url: https://b.test/v1}
+chains: {default: [a/big, b/big]}
+"""
+ENVIRON = {"A": "secret-key-of-a", "B": "secret-key-of-b"}
+JSON = {"content-type": "application/json"}
+SSE = {"content-type": "text/event-stream"}
+
+ANSWER = (
+    b'{"id":"1","model":"big-v2","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
+)
+ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+WORD = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
+MORE = b'data: {"choices":[{"index":0,"delta":{"content":" you"},"finish_reason":null}]}\n\n'
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+DONE = b"data: [DONE]\n\n"
+TOO_MANY = b'{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}'
+
+
+def ok(body: bytes = ANSWER) -> FakeAnswer:
+    return FakeAnswer(200, JSON, [body])
+
+
+def stream(*pieces: Piece) -> FakeAnswer:
+    return FakeAnswer(200, SSE, pieces)
+
+
+def error(status: int, body: bytes = b"{}", **headers: str) -> FakeAnswer:
+    return FakeAnswer(status, {**JSON, **{name.replace("_", "-"): value for name, value in headers.items()}}, [body])
+
+
+@dataclass
+class World:
+    """An engine over a scripted upstream."""
+
+    script: Mapping[str, Sequence[FakeAnswer | Exception | str]]
+    text: str = CONFIG
+    clock: FakeClock = field(default_factory=FakeClock)
+    records: Records = field(default_factory=Records)
+
+    def __post_init__(self) -> None:
+        self.config: Config = parse(self.text, ENVIRON)
+        self.ledger = Ledger(self.config.breaker)
+        self.ledger.configure(self.config.breaker, self.config.providers.values())
+        self.upstream = FakeUpstream({f"https://{name}.test": answers for name, answers in self.script.items()})
+        self.engine = Engine(
+            self.config, self.ledger, self.upstream, self.records, self.clock, Redactor(ENVIRON.values())
+        )
+
+    def call(self, model: str = "default", **fields: object) -> Call:
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], **fields}
+        chain = self.config.resolve(model)
+        assert chain
+        return Call(
+            "req_1", ChatRequest.parse(json.dumps(body).encode()), chain, "sdk", self.clock.now(), self.clock.monotonic()
+        )
+
+    async def run(self, model: str = "default", **fields: object) -> Reply:
+        return await self.engine.run(self.call(model, **fields))
+
+    def asked(self) -> list[str]:
+        """Which providers were called, in order."""
+        return [request.url.removeprefix("https://")[0] for request in self.upstream.requests]
+
+    def outcomes(self) -> list[str]:
+        return [f"{attempt.provider} {attempt.outcome}" for attempt in self.records.last.attempts]
+
+
+async def drain(reply: Reply) -> bytes:
+    assert isinstance(reply.body, Stream)
+    parts = []
+    while piece := await reply.body.next():
+        parts.append(piece)
+    reply.body.close()
+    return b"".join(parts)
+
+
+def error_of(reply: Reply) -> dict[str, object]:
+    assert isinstance(reply.body, bytes)
+    found = json.loads(reply.body)["error"]
+    assert isinstance(found, dict)
+    return found
+
+
+async def test_the_first_target_answers_and_says_so() -> None:
+    world = World({"a": [ok()]})
+    reply = await world.run()
+    assert (reply.status, reply.body) == (200, ANSWER)
+    assert reply.headers["x-chain429-provider"] == "a"
+    assert reply.headers["x-chain429-model"] == "big"
+    assert reply.headers["x-chain429-attempts"] == "1"
+    request = world.upstream.requests[0]
+    assert request.url == "https://a.test/v1/chat/completions"
+    assert request.headers["authorization"] == "Bearer secret-key-of-a"
+    assert json.loads(request.body)["model"] == "big"
+    record = world.records.last
+    assert (record.provider, record.status, record.outcome) == ("a", 200, "served")
+    assert (record.tokens_in, record.tokens_out) == (3, 1)
+    assert world.upstream.answers[0].finished
+    assert world.ledger.leased() == 0
+
+
+FAILURES = {
+    "429 with a window": (error(429, TOO_MANY, retry_after="20"), "rate_limited"),
+    "429 with nothing": (error(429, b""), "rate_limited"),
+    "500": (error(500), "failed"),
+    "502 html": (FakeAnswer(502, {"content-type": "text/html"}, [b"<html>Bad gateway</html>"]), "failed"),
+    "503": (error(503), "busy"),
+    "529": (error(529), "busy"),
+    "401": (error(401), "unauthorized"),
+    "402": (error(402), "quota_spent"),
+    "404 model": (error(404, b'{"error":{"message":"no such model","code":"model_not_found"}}'), "gone"),
+    "410": (error(410), "gone"),
+    "413": (error(413), "too_large"),
+    "400": (error(400, b'{"error":{"message":"Bad value"}}'), "rejected"),
+    "422": (error(422), "rejected"),
+    "redirect": (FakeAnswer(307, {"location": "https://evil.test/"}, []), "failed"),
+    "refused": (ConnectFailed("no connection: Connection refused"), "failed"),
+    "reset": (Cut("it closed the connection without an answer"), "failed"),
+    "not json": (ok(b"<html>hello</html>"), "failed"),
+    "empty": (ok(b""), "failed"),
+    "no answer in it": (ok(b'{"choices":[]}'), "failed"),
+    "error in a 200": (ok(b'{"error":{"message":"Provider returned error","code":429}}'), "rate_limited"),
+    "error in its choice": (ok(b'{"choices":[{"error":{"message":"x","code":500}}]}'), "failed"),
+    "cut": (FakeAnswer(200, JSON, [ANSWER[:40], Cut("its answer was cut short")]), "failed"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+async def test_every_failure_moves_on_to_the_next_provider(name: str) -> None:
+    failure, outcome = FAILURES[name]
+    world = World({"a": [failure], "b": [ok()]})
+    reply = await world.run()
+    assert reply.status == 200
+    assert reply.headers["x-chain429-provider"] == "b"
+    assert reply.headers["x-chain429-attempts"] == "2"
+    assert world.outcomes() == [f"a {outcome}", "b served"]
+    assert all(answer.closed or answer.finished for answer in world.upstream.answers)
+    assert world.ledger.leased() == 0
+
+
+STREAM_FAILURES = {
+    "nothing": (stream(), "failed"),
+    "only its role": (stream(ROLE), "failed"),
+    "cut before a word": (stream(ROLE, Cut("cut")), "failed"),
+    "an error first": (stream(b'data: {"error":{"message":"Over capacity","code":503}}\n\n'), "busy"),
+    "an error after its role": (stream(ROLE + b'data: {"error":"Over capacity"}\n\n'), "busy"),
+    "only its end mark": (stream(DONE), "failed"),
+    "half an event": (stream(b'data: {"choices":[{"delta":{"con'), "failed"),
+    "garbage": (stream(b"data: <html>\n\n"), "failed"),
+    "an html page": (FakeAnswer(200, {"content-type": "text/html"}, [b"<html>"]), "failed"),
+    "a whole answer": (ok(), "failed"),
+    "an error as json": (ok(TOO_MANY), "rate_limited"),
+    "429": (error(429, TOO_MANY), "rate_limited"),
+}
+
+
+@pytest.mark.parametrize("name", STREAM_FAILURES)
+async def test_every_failure_of_a_stream_before_its_first_word_moves_on(name: str) -> None:
+    failure, outcome = STREAM_FAILURES[name]
+    world = World({"a": [failure], "b": [stream(ROLE, WORD, FINISH, DONE)]})
+    reply = await world.run(stream=True)
+    assert await drain(reply) == ROLE + WORD + FINISH + DONE
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    assert world.outcomes() == [f"a {outcome}", "b served"]
+    assert all(answer.closed or answer.finished for answer in world.upstream.answers)
+    assert world.ledger.leased() == 0
+
+
+async def test_nothing_reaches_the_client_before_the_first_word() -> None:
+    world = World({"a": [stream(b": PROCESSING\n\n", ROLE, HANG)], "b": [stream(ROLE, WORD, FINISH, DONE)]})
+    task = asyncio.create_task(world.run(stream=True))
+    await settle()
+    assert not task.done()
+    await world.clock.advance(60)
+    reply = await task
+    assert reply.headers["x-chain429-provider"] == "b"
+    assert await drain(reply) == ROLE + WORD + FINISH + DONE
+    assert world.upstream.answers[0].closed
+    assert world.records.last.attempts[0].reason == "first event time-out after 60 s"
+
+
+async def test_words_are_passed_on_as_they_come() -> None:
+    world = World({"a": [stream(ROLE, WORD, MORE, FINISH, USAGE, DONE)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    assert await reply.body.next() == ROLE + WORD
+    assert await reply.body.next() == MORE
+    assert await reply.body.next() == FINISH
+    assert await reply.body.next() == DONE
+    assert world.records.all == []
+    assert await reply.body.next() == b""
+    assert (world.records.last.tokens_in, world.records.last.tokens_out) == (3, 2)
+    assert await reply.body.next() == b""
+    reply.body.close()
+    assert len(world.records.all) == 1
+
+
+async def test_a_cut_after_the_first_word_is_never_replayed() -> None:
+    world = World({"a": [stream(WORD, Cut("its answer was cut short"))], "b": [stream(WORD)]})
+    out = await drain(await world.run(stream=True))
+    head, _, tail = out.partition(WORD)
+    assert head == b""
+    event = json.loads(tail.removeprefix(b"data: "))
+    assert event["error"]["message"] == (
+        "a/big broke off in the middle of its answer: its answer was cut short"
+    )
+    assert b"[DONE]" not in out
+    assert world.asked() == ["a"]
+    assert (world.records.last.outcome, world.outcomes()) == ("broken", ["a broken"])
+    assert world.upstream.answers[0].closed
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ([WORD], "its answer was cut short"),
+        ([WORD, b'data: {"error":{"message":"Overloaded"}}\n\n'], "Overloaded"),
+        ([WORD, b"data: <html>\n\n"], "not JSON"),
+    ],
+)
+async def test_a_stream_that_breaks_ends_with_an_error_event(pieces: list[Piece], words: str) -> None:
+    world = World({"a": [stream(*pieces)]})
+    out = await drain(await world.run(stream=True))
+    assert out.startswith(WORD + b'data: {"error":')
+    assert words in out.decode()
+    assert world.ledger.leased() == 0
+
+
+async def test_a_silent_stream_is_broken_off() -> None:
+    world = World({"a": [stream(WORD, HANG)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    await reply.body.next()
+    task = asyncio.create_task(reply.body.next())
+    await world.clock.advance(60)
+    assert b"idle time-out after 60 s" in await task
+    assert await reply.body.next() == b""
+    assert world.upstream.answers[0].closed
+
+
+async def test_a_finished_stream_whose_connection_hangs_is_a_good_one() -> None:
+    world = World({"a": [stream(WORD, FINISH, HANG)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    assert await reply.body.next() == WORD
+    assert await reply.body.next() == FINISH
+    task = asyncio.create_task(reply.body.next())
+    await world.clock.advance(60)
+    assert await task == DONE
+    assert world.records.last.outcome == "served"
+
+
+async def test_a_stream_without_its_end_mark_gets_one() -> None:
+    world = World({"a": [stream(WORD, FINISH)]})
+    assert await drain(await world.run(stream=True)) == WORD + FINISH + DONE
+    assert world.records.last.outcome == "served"
+
+
+# The client leaves.
+
+
+@pytest.mark.parametrize("script", [HANG, stream(ROLE, HANG)])
+async def test_a_client_that_leaves_early_closes_the_call(script: FakeAnswer | str) -> None:
+    world = World({"a": [script], "b": [ok()]})
+    task = asyncio.create_task(world.run(stream=True))
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert all(answer.closed for answer in world.upstream.answers)
+    assert world.asked() == ["a"]
+    assert (world.records.last.status, world.outcomes()) == (499, ["a cancelled"])
+    assert world.ledger.leased() == 0
+    assert world.clock.waiting == 0
+
+
+async def test_a_client_that_leaves_in_the_middle_closes_the_call() -> None:
+    world = World({"a": [stream(WORD, HANG)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    await reply.body.next()
+    task = asyncio.create_task(reply.body.next())
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    reply.body.close()
+    assert world.upstream.answers[0].closed
+    assert world.outcomes() == ["a cancelled"]
+    assert world.ledger.leased() == 0
+
+
+async def test_a_reply_that_is_never_read_is_given_back() -> None:
+    world = World({"a": [stream(WORD, HANG)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    reply.body.close()
+    reply.body.close()
+    assert world.upstream.answers[0].closed
+    assert len(world.records.all) == 1
+    assert world.ledger.leased() == 0
+
+
+# What was learned is used.
+
+
+async def test_a_limited_target_is_not_called_until_its_window_frees() -> None:
+    world = World({"a": [error(429, TOO_MANY, retry_after="20"), ok()], "b": [ok()]})
+    await world.run()
+    await world.run()
+    assert world.asked() == ["a", "b", "b"]
+    assert world.outcomes() == ["a skipped", "b served"]
+    await world.clock.advance(19)
+    await world.run()
+    assert world.asked() == ["a", "b", "b", "b"]
+    await world.clock.advance(1)
+    assert (await world.run()).headers["x-chain429-provider"] == "a"
+
+
+async def test_a_bucket_that_is_reported_empty_is_not_called() -> None:
+    last = FakeAnswer(
+        200, {**JSON, "x-ratelimit-limit-requests": "30", "x-ratelimit-remaining-requests": "0",
+              "x-ratelimit-reset-requests": "12s"}, [ANSWER]
+    )  # fmt: skip
+    world = World({"a": [last], "b": [ok()]})
+    await world.run()
+    await world.run()
+    assert world.asked() == ["a", "b"]
+
+
+async def test_one_refused_key_never_benches_its_sibling() -> None:
+    world = World({"a": [error(401), ok()], "b": [ok()]}, POOL)
+    await world.run()
+    await world.run()
+    assert [request.headers["authorization"] for request in world.upstream.requests] == [
+        "Bearer secret-key-of-a",
+        "Bearer secret-key-of-b",
+        "Bearer secret-key-of-b",
+    ]
+
+
+async def test_a_model_that_is_gone_is_not_tried_with_another_key() -> None:
+    world = World({"a": [error(410)], "b": [ok()]}, POOL)
+    await world.run()
+    assert world.asked() == ["a", "b"]
+
+
+async def test_the_breaker_opens_after_three_failures_and_lets_one_probe_through() -> None:
+    world = World({"a": [error(500), error(500), error(500), ok()], "b": [ok()]})
+    for _ in range(4):
+        await world.run()
+    assert world.asked() == ["a", "b"] * 3 + ["b"]
+    await world.clock.advance(30)
+    await world.run()
+    assert world.asked()[-1] == "a"
+    await world.run()
+    assert world.asked()[-1] == "a"
+
+
+async def test_a_provider_that_can_not_be_reached_is_not_tried_with_another_model() -> None:
+    world = World({"a": [ConnectFailed("no connection")], "b": [ok()]})
+    await world.run("pair")
+    assert world.asked() == ["a", "b"]
+
+
+async def test_a_named_parameter_is_dropped_once_and_remembered() -> None:
+    refusal = error(400, b'{"error":{"message":"Unsupported parameter: \'seed\'","param":"seed"}}')
+    world = World({"a": [refusal, ok(), ok()]})
+    reply = await world.run(seed=1)
+    assert reply.status == 200
+    assert world.asked() == ["a", "a"]
+    assert ["seed" in json.loads(request.body) for request in world.upstream.requests] == [True, False]
+    await world.run(seed=2)
+    assert "seed" not in json.loads(world.upstream.requests[2].body)
+
+
+async def test_a_parameter_that_is_refused_again_moves_on() -> None:
+    refusal = b'{"error":{"message":"Unsupported parameter: \'seed\'","param":"seed"}}'
+    world = World({"a": [error(400, refusal), error(400, refusal)], "b": [ok()]})
+    await world.run(seed=1)
+    assert world.asked() == ["a", "a", "b"]
+
+
+async def test_a_request_that_was_too_large_goes_to_the_next_and_is_remembered() -> None:
+    world = World({"a": [error(413), ok()], "b": [ok()]})
+    await world.run(user="x" * 100)
+    await world.run(user="x" * 100)
+    assert world.asked() == ["a", "b", "b"]
+    await world.run()
+    assert world.asked()[-1] == "a"
+
+
+# Nothing is left.
+
+
+async def test_exhaustion_by_limits_is_an_honest_429() -> None:
+    world = World(
+        {
+            "a": [error(429, TOO_MANY, retry_after="20")],
+            "b": [error(429, TOO_MANY, retry_after="9")],
+            "c": [ConnectFailed("no connection: Connection refused")],
+        }
+    )
+    reply = await world.run()
+    assert reply.status == 429
+    assert reply.headers["retry-after"] == "9"
+    assert "x-should-retry" not in reply.headers
+    found = error_of(reply)
+    assert (found["type"], found["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+    details = found["chain429"]
+    assert isinstance(details, dict)
+    assert [(line["target"], line["outcome"], line["back_in"]) for line in details["targets"]] == [
+        ("a/big", "rate_limited", 20),
+        ("b/big", "rate_limited", 9),
+        ("c/small", "failed", None),
+    ]
+    assert world.records.last.outcome == "exhausted"
+    again = await world.run()
+    assert again.status == 429
+    assert world.asked() == ["a", "b", "c", "c"]
+
+
+async def test_retry_after_is_held_to_what_clients_stand() -> None:
+    world = World({"a": [error(429, TOO_MANY, retry_after="100")]})
+    reply = await world.run("alone")
+    assert reply.headers["retry-after"] == "55"
+    assert "x-should-retry" not in reply.headers
+
+
+async def test_a_day_long_wait_is_not_worth_retrying() -> None:
+    world = World({"a": [error(402)]})
+    reply = await world.run("alone")
+    assert (reply.status, reply.headers["retry-after"], reply.headers["x-should-retry"]) == (429, "55", "false")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (error(500), 502, "no_target_available"),
+        (error(503), 503, "no_target_available"),
+        (error(401), 503, "no_target_available"),
+        (error(413), 400, "context_length_exceeded"),
+        (error(400, b'{"error":{"message":"Bad tool","param":"tools[0]"}}'), 400, "request_rejected"),
+        (error(422, b'{"error":{"message":"Bad tool"}}'), 422, "request_rejected"),
+    ],
+)
+async def test_the_status_says_what_the_cause_was(answer: FakeAnswer, status: int, code: str) -> None:
+    world = World({"a": [answer]})
+    reply = await world.run("alone")
+    assert (reply.status, error_of(reply)["code"]) == (status, code)
+
+
+async def test_if_all_reject_the_first_rejection_goes_back() -> None:
+    world = World(
+        {
+            "a": [error(400, b'{"error":{"message":"Bad tool","param":"tools"}}')],
+            "b": [error(422)],
+            "c": [error(404)],
+        }
+    )
+    reply = await world.run()
+    assert reply.status == 400
+    found = error_of(reply)
+    assert found["param"] == "tools"
+    assert "Bad tool" in str(found["message"])
+
+
+async def test_the_deadline_ends_the_search() -> None:
+    world = World({"a": [HANG], "b": [HANG], "c": [HANG]}, CONFIG + "timeouts: {first_event: 60, deadline: 90}\n")
+    task = asyncio.create_task(world.run(stream=True))
+    await world.clock.advance(60)
+    await world.clock.advance(30)
+    reply = await task
+    assert reply.status == 504
+    assert world.asked() == ["a", "b"]
+    assert world.records.last.attempts[-1].reason == "deadline time-out after 30 s"
+
+
+async def test_a_whole_answer_may_take_longer_than_a_streams_first_word() -> None:
+    world = World({"a": [HANG], "b": [ok()]})
+    task = asyncio.create_task(world.run())
+    await world.clock.advance(179)
+    assert world.asked() == ["a"]
+    await world.clock.advance(1)
+    await task
+    assert world.records.last.attempts[0].reason == "answer time-out after 180 s"
+
+
+async def test_no_key_is_in_an_error_or_in_the_log() -> None:
+    quoted = b'{"error":{"message":"Incorrect API key provided: secret-key-of-a"}}'
+    world = World({"a": [error(401, quoted)]})
+    reply = await world.run("alone")
+    assert b"secret-key" not in reply.body if isinstance(reply.body, bytes) else False
+    assert "secret-key" not in repr(world.records.last)
+    assert "secret-key" not in repr(world.upstream.requests) + repr(world.config)
+
+
+async def test_two_requests_at_once_never_take_the_last_slot() -> None:
+    text = CONFIG.replace("keys: [env:A]}", "keys: [{key: env:A, concurrent: 1}]}")
+    world = World({"a": [stream(WORD, HANG)], "b": [stream(WORD, HANG)]}, text)
+    first = await world.run(stream=True)
+    second = await world.run(stream=True)
+    assert world.asked() == ["a", "b"]
+    for reply in (first, second):
+        assert isinstance(reply.body, Stream)
+        reply.body.close()
+    assert world.ledger.leased() == 0

@@ -1,0 +1,343 @@
+"""The API as clients meet it: a real listener, a scripted upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+
+from chain429.config import parse
+from chain429.engine import Engine
+from chain429.redact import Redactor
+from chain429.routing.ledger import Ledger
+from chain429.web.api import Api, normalise
+from chain429.web.auth import Doors, Peer, kept_token
+from chain429.web.server import Listener, api_runner
+from tests.fakes import HANG, FakeAnswer, FakeClock, FakeUpstream, Records, settle
+
+CONFIG = """
+providers: {a: {base_url: http://a.test/v1}}
+chains: {default: [a/big], fast: [a/small]}
+aliases: {gpt-4o: default, "claude-*": fast}
+max_body: 100000
+"""
+TOKEN = "c429_test"
+AUTH = {"authorization": f"Bearer {TOKEN}"}
+HELLO = b'{"model":"default","messages":[{"role":"user","content":"Hi"}]}'
+STREAMED = b'{"model":"default","stream":true,"messages":[{"role":"user","content":"Hi"}]}'
+ANSWER = b'{"choices":[{"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}'
+WORD = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+OK = FakeAnswer(200, {"content-type": "application/json"}, [ANSWER])
+
+
+def stream(*pieces: bytes | str) -> FakeAnswer:
+    return FakeAnswer(200, {"content-type": "text/event-stream"}, pieces)
+
+
+@dataclass
+class Server:
+    url: str
+    port: int
+    upstream: FakeUpstream
+    records: Records
+    clock: FakeClock
+    client: aiohttp.ClientSession
+    proxied: set[Peer]
+
+    async def post(
+        self, body: bytes = HELLO, path: str = "/v1/chat/completions", headers: Mapping[str, str] = AUTH
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        async with self.client.post(self.url + path, data=body, headers=headers) as response:
+            return response.status, response.headers, await response.read()
+
+    async def get(self, path: str, headers: Mapping[str, str] = AUTH) -> tuple[int, Mapping[str, str], bytes]:
+        async with self.client.get(self.url + path, headers=headers) as response:
+            return response.status, response.headers, await response.read()
+
+    async def raw(self, data: bytes, *, proxied: bool = False) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        if proxied:
+            self.proxied.add(writer.get_extra_info("sockname"))
+        writer.write(data)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+
+@asynccontextmanager
+async def serving(*answers: FakeAnswer | str, text: str = CONFIG) -> AsyncIterator[Server]:
+    clock, records = FakeClock(), Records()
+    config = parse(text, {})
+    ledger = Ledger(config.breaker)
+    script: Mapping[str, Sequence[FakeAnswer | Exception | str]] = {"http://a.test": answers or (OK,)}
+    upstream = FakeUpstream(script)
+    engine = Engine(config, ledger, upstream, records, clock, Redactor())
+    proxied: set[Peer] = set()
+    doors = Doors([TOKEN], proxied)
+    api = Api(engine, lambda: config, lambda: doors, records, clock, lambda: {"status": "ok"}, "it is kept in a file")
+    listener = await Listener.start(api_runner(api.handle, max_body=config.max_body, drain=1), "127.0.0.1", 0, "the API")
+    try:
+        async with aiohttp.ClientSession() as client:
+            yield Server(listener.url, listener.port, upstream, records, clock, client, proxied)
+    finally:
+        await listener.stop()
+
+
+async def test_a_request_is_answered() -> None:
+    async with serving() as server:
+        status, headers, body = await server.post()
+        assert (status, body) == (200, ANSWER)
+        assert headers["content-type"] == "application/json"
+        assert headers["x-chain429-provider"] == "a"
+        assert headers["x-request-id"].startswith("req_")
+        assert server.records.last.client == "sdk"
+
+
+async def test_a_stream_is_streamed() -> None:
+    async with serving(stream(WORD, HANG)) as server:
+        async with server.client.post(f"{server.url}/v1/chat/completions", data=STREAMED, headers=AUTH) as response:
+            assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+            assert "content-encoding" not in response.headers
+            # The word is here although the provider has not gone on.
+            assert await response.content.readuntil(b"\n\n") == WORD
+        await until(lambda: bool(server.records.all))
+        assert server.records.last.outcome == "cancelled"
+        assert server.upstream.answers[0].closed
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("did not happen")
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/v1/chat/completions", "/chat/completions"),
+        ("/chat/completions", "/chat/completions"),
+        ("/v1/v1/chat/completions/", "/chat/completions"),
+        ("//v1//models", "/models"),
+        ("/", "/"),
+        ("/v1", "/"),
+    ],
+)
+def test_paths_are_tolerated(path: str, known: str) -> None:
+    assert normalise(path) == known
+
+
+async def test_a_query_does_not_matter() -> None:
+    async with serving() as server:
+        assert (await server.post(path="/chat/completions/?beta=true"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {TOKEN}"},
+        {"authorization": "Bearer"},
+        {"x-api-key": ""},
+        {"authorization": "Bearer ü".encode().decode("latin-1")},
+    ],
+)
+async def test_without_the_token_there_is_no_answer(headers: dict[str, str]) -> None:
+    async with serving() as server:
+        status, got, body = await server.post(headers=headers)
+        assert status == 401
+        assert got["x-should-retry"] == "false"
+        assert json.loads(body)["error"]["code"] == "invalid_api_key"
+        assert server.upstream.requests == []
+        assert (await server.get("/v1/models", headers))[0] == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-api-key": TOKEN},
+        {"authorization": f"bearer {TOKEN}"},
+        {"authorization": "Bearer client's own", "x-chain429-token": TOKEN},
+    ],
+)
+async def test_every_way_to_show_the_token_works(headers: dict[str, str]) -> None:
+    async with serving() as server:
+        assert (await server.post(headers=headers))[0] == 200
+        assert server.records.last.client == "sdk"
+        assert {"authorization", "x-api-key", "x-chain429-token"}.isdisjoint(server.upstream.requests[0].headers)
+
+
+async def test_who_comes_through_the_proxy_needs_no_token() -> None:
+    request = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(HELLO)
+    ) + HELLO
+    async with serving() as server:
+        assert (await server.raw(request)).startswith(b"HTTP/1.1 401")
+        assert (await server.raw(request, proxied=True)).startswith(b"HTTP/1.1 200")
+        assert server.records.last.client == "proxy"
+
+
+async def test_health_and_root_need_no_token() -> None:
+    async with serving() as server:
+        status, _, body = await server.get("/health", {})
+        assert (status, json.loads(body)) == (200, {"status": "ok"})
+        async with server.client.head(server.url + "/") as response:
+            assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "could not be read"),
+        (b"{", "not valid JSON"),
+        (b'{"model":"default"}', "'messages'"),
+        (b"[1]", "must be a JSON object"),
+        (b"\xff\xfe", "not UTF-8"),
+    ],
+)
+async def test_a_bad_body_is_a_clear_400_and_a_row(body: bytes, words: str) -> None:
+    async with serving() as server:
+        status, _, answer = await server.post(body)
+        assert status == 400
+        error = json.loads(answer)["error"]
+        assert words in error["message"]
+        assert error["type"] == "invalid_request_error"
+        assert (server.records.last.outcome, server.records.last.status) == ("refused", 400)
+
+
+async def test_a_body_that_is_too_large_is_a_413_however_it_comes() -> None:
+    large = b" " * 200_000
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield large[:10_000]
+
+    async with serving() as server:
+        assert (await server.post(large))[0] == 413
+        async with server.client.post(f"{server.url}/v1/chat/completions", data=pieces(), headers=AUTH) as response:
+            assert response.status == 413
+        squeezed = gzip.compress(large)
+        status, _, body = await server.post(squeezed, headers={**AUTH, "content-encoding": "gzip"})
+        assert status == 413
+        assert json.loads(body)["error"]["code"] == "request_too_large"
+
+
+async def test_a_gzipped_body_is_read() -> None:
+    async with serving() as server:
+        assert (await server.post(gzip.compress(HELLO), headers={**AUTH, "content-encoding": "gzip"}))[0] == 200
+        status, _, body = await server.post(b"no gzip", headers={**AUTH, "content-encoding": "gzip"})
+        assert status == 400
+        assert json.loads(body)["error"]["type"] == "invalid_request_error"
+
+
+async def test_unknown_models_take_the_default_chain_unless_strict() -> None:
+    body = HELLO.replace(b'"default"', b'"gpt-99"')
+    async with serving() as server:
+        assert (await server.post(body))[0] == 200
+        assert (server.records.last.chain, server.records.last.model_asked) == ("default", "gpt-99")
+    async with serving(text=CONFIG + "strict: true\n") as server:
+        status, _, answer = await server.post(body)
+        assert status == 404
+        assert json.loads(answer)["error"]["code"] == "model_not_found"
+        assert (await server.post(HELLO.replace(b'"default"', b'"claude-x"')))[0] == 200
+        assert server.records.last.chain == "fast"
+
+
+async def test_models_are_listed() -> None:
+    async with serving() as server:
+        status, _, body = await server.get("/v1/models")
+        assert status == 200
+        found = json.loads(body)
+        assert found["object"] == "list"
+        assert [row["id"] for row in found["data"]] == ["default", "fast", "gpt-4o", "a/big", "a/small"]
+        assert set(found["data"][0]) == {"id", "object", "created", "owned_by"}
+        for path in ("/v1/models/a/big", "/v1/models/a%2Fbig"):
+            assert json.loads((await server.get(path))[2])["id"] == "a/big"
+        assert (await server.get("/v1/models/none"))[0] == 404
+
+
+async def test_other_paths_and_methods_are_refused_in_the_same_words() -> None:
+    async with serving() as server:
+        status, _, body = await server.get("/v1/nothing")
+        assert (status, json.loads(body)["error"]["code"]) == (404, "unknown_url")
+        status, headers, _ = await server.get("/v1/chat/completions")
+        assert (status, headers["allow"]) == (405, "POST")
+        async with server.client.options(f"{server.url}/v1/chat/completions") as response:
+            assert "access-control-allow-origin" not in response.headers
+            assert response.status in (401, 405)
+
+
+async def test_the_clients_request_id_is_kept_when_it_is_fit() -> None:
+    async with serving() as server:
+        assert (await server.post(headers={**AUTH, "x-request-id": "mine-1"}))[1]["x-request-id"] == "mine-1"
+        assert server.records.last.id == "mine-1"
+        for unfit in ("x" * 129, "a b"):
+            headers = {**AUTH, "x-request-id": unfit}
+            assert (await server.post(headers=headers))[1]["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_gets_a_400_without_a_traceback(data: bytes) -> None:
+    async with serving() as server:
+        answer = await server.raw(data)
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"application/json" in head
+        assert json.loads(body)["error"]["type"] == "invalid_request_error"
+        assert b"Traceback" not in answer
+
+
+async def test_a_body_that_never_comes_is_a_408() -> None:
+    async with serving() as server:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n"
+        task = asyncio.create_task(server.raw(head.encode()))
+        await until(lambda: server.clock.waiting > 0)
+        await server.clock.advance(120)
+        assert (await task).startswith(b"HTTP/1.1 408")
+
+
+async def test_a_client_that_leaves_before_the_answer_closes_the_call() -> None:
+    async with serving(HANG) as server:
+        task = asyncio.create_task(server.post())
+        await until(lambda: bool(server.upstream.requests))
+        task.cancel()
+        await until(lambda: bool(server.records.all))
+        assert (server.records.last.status, server.records.last.outcome) == (499, "cancelled")
+        await settle()
+
+
+async def test_requests_under_way_finish_when_the_listener_stops() -> None:
+    async with serving(stream(WORD, HANG)) as server:
+        async with server.client.post(f"{server.url}/v1/chat/completions", data=STREAMED, headers=AUTH) as response:
+            assert await response.content.readuntil(b"\n\n") == WORD
+    assert server.records.last.outcome == "cancelled"
+
+
+async def test_the_token_is_made_once_and_kept_for_its_owner(tmp_path: object) -> None:
+    from pathlib import Path
+
+    path = Path(str(tmp_path)) / "data" / "client-token"
+    token, made = kept_token(path, "c429_")
+    assert made
+    assert len(token) > 30
+    assert kept_token(path, "c429_") == (token, False)
+    assert path.stat().st_mode & 0o777 == 0o600

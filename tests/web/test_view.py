@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from chain429.routing.status import ChainStatus, ProviderStatus, Status, TargetState, TargetStatus
+from chain429.store.queries import ProviderTotals, Queries, Summary
+from chain429.store.records import AttemptRecord, RequestRecord
+from chain429.web.view import ChainView, ProviderView, RequestView, Views, headline, iso, seconds, utc
+from tests.fakes import FakeClock
+
+NOON = 1_750_000_000.0
+STATUS = Status(True, (), (), (ProviderStatus("groq", "Groq", "free", "closed", ""),), NOON, "0.1.0", False)
+
+
+def target(state: TargetState, until: float | None = None) -> TargetStatus:
+    return TargetStatus("groq", "m", "k", state, "", until)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "available", "next_tier", "back"),
+    [
+        ((), 0, None, None),
+        (((target("available"),), (target("available"),)), 2, 0, None),
+        (((target("cooling", 9.0),), (target("refused"), target("half-open")), (target("available"),)), 2, 1, 9.0),
+        (((target("exhausted", 9.0), target("open", 5.0)), (target("gone"),)), 0, None, 5.0),
+    ],
+)
+def test_the_next_request_goes_to_the_first_tier_that_is_ready(
+    tiers: tuple[tuple[TargetStatus, ...], ...], available: int, next_tier: int | None, back: float | None
+) -> None:
+    view = ChainView.of(ChainStatus("default", tiers))
+    assert (view.available, view.next, view.back) == (available, next_tier, back)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "trail"),
+    [
+        ((), "0 attempts"),
+        (("served",), "1 attempt"),
+        (("skipped", "busy", "served"), "2 attempts, 1 passed over"),
+    ],
+)
+def test_a_trail_in_a_few_words(outcomes: tuple[str, ...], trail: str) -> None:
+    attempts = tuple(AttemptRecord("groq", "m", "k", outcome, None, "", 0.0) for outcome in outcomes)
+    record = RequestRecord(
+        *("r", NOON, "chat", "default", "m", None, None, None, 200, "served", False, None, None, 1.0, None, "sdk", ""),
+        attempts,
+    )
+    assert RequestView.of(record).trail == trail
+
+
+@pytest.mark.parametrize(
+    ("healthy", "problems", "words"),
+    [
+        (True, (), "All good"),
+        (True, ("a note",), "All good"),
+        (False, (), "Something is wrong"),
+        (False, ("one",), "One thing is wrong"),
+        (False, ("one", "two"), "2 things are wrong"),
+    ],
+)
+def test_one_line_says_whether_anything_is_wrong(healthy: bool, problems: tuple[str, ...], words: str) -> None:
+    assert headline(dataclasses.replace(STATUS, healthy=healthy, problems=problems)) == words
+
+
+@pytest.mark.parametrize(
+    ("duration", "words"),
+    [
+        (0.0, "0 ms"),
+        (0.0804, "80 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (99.94, "99.9 s"),
+        (99.95, "1 min 40 s"),
+        (125.2, "2 min 5 s"),
+        (3600.0, "60 min 0 s"),
+    ],
+)
+def test_durations_in_words(duration: float, words: str) -> None:
+    assert seconds(duration) == words
+
+
+@pytest.mark.parametrize(
+    ("at", "written"),
+    [
+        (NOON, "2025-06-15T15:06:40Z"),
+        (-1.0, "1970-01-01T00:00:00Z"),
+        (float("inf"), "9999-12-31T23:59:59Z"),
+        (1e18, "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_times_that_no_calendar_has_do_not_break_the_page(at: float, written: str) -> None:
+    assert iso(at) == written
+    assert utc(at) == written.replace("T", " ").replace("Z", " UTC")
+
+
+class CountingQueries(Queries):
+    """An empty log whose counts take as long as a test says."""
+
+    def __init__(self, clock: FakeClock, takes: float) -> None:
+        super().__init__(Path("/nonexistent/log.db"))
+        self.counted: list[float] = []
+        self._clock = clock
+        self._takes = takes
+
+    def totals(self, since: float) -> dict[str, ProviderTotals]:
+        self.counted.append(since)
+        self._clock.time += self._takes
+        return {"old": ProviderTotals("old", len(self.counted), 0, 0, 0)}
+
+    def summary(self, since: float) -> Summary:
+        return Summary(requests=len(self.counted))
+
+
+def test_counts_are_of_a_day_and_taken_less_often_the_longer_they_take() -> None:
+    clock = FakeClock(NOON)
+    queries = CountingQueries(clock, takes=0.5)
+    views = Views(queries, clock, "http://127.0.0.1:4290/v1")
+    views.of(STATUS, 0, clock.now())
+    assert queries.counted == [NOON - 86_400]
+    clock.time += 9.9
+    assert views.of(STATUS, 0, clock.now())["summary"] == Summary(requests=1)
+    clock.time += 0.1
+    assert views.of(STATUS, 0, clock.now())["summary"] == Summary(requests=2)
+
+
+def test_counts_that_take_no_time_are_always_fresh() -> None:
+    clock = FakeClock(NOON)
+    queries = CountingQueries(clock, takes=0.0)
+    views = Views(queries, clock, "")
+    for _ in range(3):
+        views.of(STATUS, 0, clock.now())
+    assert len(queries.counted) == 3
+
+
+def test_a_provider_that_only_the_log_knows_is_shown_last() -> None:
+    clock = FakeClock(NOON)
+    views = Views(CountingQueries(clock, takes=0.0), clock, "")
+    assert views.of(STATUS, 0, NOON)["providers"] == [
+        ProviderView("Groq", STATUS.providers[0], ProviderTotals("groq", 0, 0, 0, 0)),
+        ProviderView("old", None, ProviderTotals("old", 1, 0, 0, 0)),
+    ]

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain429.errors import RequestError, WireError
+from chain429.wire.chat import CHAT, ChatReader, ChatRequest, ChatStream
+from chain429.wire.dialect import Problem
+from chain429.wire.events import End, Error, Event, Finish, Reasoning, Text, ToolArguments, ToolCall, Usage
+
+HELLO = b'{"model":"default","messages":[{"role":"user","content":"Hi"}]}'
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + json.dumps({"id": "c1", "choices": [choice], **more}).encode() + b"\n\n"
+
+
+ROLE = chunk({"role": "assistant", "content": ""})
+WORDS = chunk({"content": "Hello"}) + chunk({"content": " you"})
+FINISH = chunk({}, "stop")
+USAGE = b'data: {"id":"c1","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+# The client's request.
+
+
+def test_a_request_says_what_the_gateway_must_know() -> None:
+    request = ChatRequest.parse(
+        b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":7,"tools":[{}],'
+        b'"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:"}}]}]}'
+    )
+    assert (request.model, request.stream, request.include_usage, request.max_tokens) == ("m", True, True, 7)
+    assert (request.tools, request.images) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "words"),
+    [
+        (b"", None, "could not be read"),
+        (b"[]", None, "must be a JSON object"),
+        (b'{"model":"m"}', "messages", "Missing required parameter"),
+        (b'{"messages":"Hi"}', "messages", "non-empty list"),
+        (b'{"messages":[]}', "messages", "non-empty list"),
+        (b'{"messages":["Hi"]}', "messages[0]", "an object"),
+        (b'{"messages":[{"role":"user"},{"content":"x"}]}', "messages[1].role", "a string"),
+        (b'{"messages":[{"role":"user"}],"model":5}', "model", "a string"),
+        (b'{"messages":[{"role":"user"}],"stream":"yes"}', "stream", "true or false"),
+        (b'{"messages":[{"role":"user"}],"stream_options":[1]}', "stream_options", "an object"),
+    ],
+)
+def test_a_wrong_request_is_refused_by_the_name_of_its_field(body: bytes, param: str | None, words: str) -> None:
+    with pytest.raises(RequestError, match=words.replace("(", r"\(")) as caught:
+        ChatRequest.parse(body)
+    assert caught.value.status == 400
+    assert caught.value.param == param
+
+
+def test_only_the_model_changes_in_a_plain_request() -> None:
+    request = ChatRequest.parse(b'{"model":"default","messages":[{"role":"user","content":"Hi"}],"x_new":1.50}')
+    assert request.exchange("gpt-oss", (), ()).body == (
+        b'{"messages":[{"role":"user","content":"Hi"}],"x_new":1.50,"model":"gpt-oss"}'
+    )
+
+
+def test_usage_is_asked_for_on_every_stream() -> None:
+    request = ChatRequest.parse(b'{"messages":[{"role":"user"}],"stream":true,"stream_options":{"other":1}}')
+    body = json.loads(request.exchange("m", (), ()).body)
+    assert body["stream_options"] == {"other": 1, "include_usage": True}
+
+
+def test_a_refused_parameter_is_left_out_and_a_renamed_one_renamed() -> None:
+    request = ChatRequest.parse(b'{"messages":[{"role":"user"}],"max_tokens":5,"seed":1,"stream":true}')
+    body = json.loads(request.exchange("m", (), ("seed", "max_tokens", "stream_options")).body)
+    assert body == {"messages": [{"role": "user"}], "stream": True, "model": "m", "max_completion_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("param", "name"),
+    [
+        ("seed", "seed"),
+        ("stream_options.include_usage", "stream_options"),
+        ("max_tokens", "max_tokens"),
+        ("temperature", None),  # was not sent
+        ("messages[0].content", None),
+        ("tools", None),
+        ("model", None),
+    ],
+)
+def test_only_what_merely_tunes_an_answer_may_be_dropped(param: str, name: str | None) -> None:
+    request = ChatRequest.parse(
+        b'{"messages":[{"role":"user"}],"model":"m","max_tokens":5,"seed":1,"stream":true,"tools":[{}]}'
+    )
+    assert request.droppable(param) == name
+
+
+# A provider's chunks.
+
+
+def read(*chunks: bytes) -> list[Event]:
+    reader = ChatReader()
+    return [event for one in chunks for event in reader.read(one)]
+
+
+@pytest.mark.parametrize(
+    ("data", "events"),
+    [
+        (b'{"choices":[{"delta":{"role":"assistant","content":""}}]}', []),
+        (b'{"choices":[{"delta":{"content":null}}]}', []),
+        (b'{"choices":[{"delta":{"content":"Hi"}}]}', [Text("Hi")]),
+        (b'{"choices":[{"delta":{"refusal":"No"}}]}', [Text("No")]),
+        (b'{"choices":[{"delta":{"reasoning":"hm"}}]}', [Reasoning("hm")]),
+        (b'{"choices":[{"delta":{"reasoning_content":"hm","content":"Hi"}}]}', [Reasoning("hm"), Text("Hi")]),
+        (
+            b'{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},'
+            b'{"type":"text","text":"Hi"}]}}]}',
+            [Reasoning("hm"), Text("Hi")],
+        ),
+        (b'{"choices":[{"delta":{},"finish_reason":"stop"}]}', [Finish("stop")]),
+        (b'{"choices":[{"delta":{},"finish_reason":""}]}', []),
+        (b'{"choices":[],"prompt_filter_results":[]}', []),
+        (b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}', [Usage(3, 2)]),
+        (
+            b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":'
+            b'{"cached_tokens":6},"completion_tokens_details":{"reasoning_tokens":1}}}',
+            [Usage(9, 4, cached=6, reasoning=1)],
+        ),
+        (
+            b'{"choices":[{"delta":{},"finish_reason":"stop"}],"x_groq":{"usage":{"prompt_tokens":1,'
+            b'"completion_tokens":2}}}',
+            [Finish("stop"), Usage(1, 2)],
+        ),
+        (b"[DONE]", [End()]),
+        (b"[DONE] ", [End()]),
+        # Errors inside of a 200, in the forms that are known.
+        (b'{"error":{"message":"Over capacity"}}', [Error({"message": "Over capacity"})]),
+        (b'{"error":"Over capacity"}', [Error("Over capacity")]),
+        (b'{"id":"x","choices":[{"delta":{"content":""}}],"x_groq":{"error":"Over"}}', [Error("Over")]),
+        (
+            b'{"error":{"code":429},"choices":[{"delta":{"content":""},"finish_reason":"error"}]}',
+            [Error({"code": 429})],
+        ),
+        (
+            b'{"choices":[{"delta":{"content":""},"finish_reason":"error"}]}',
+            [Error({"message": "the provider ended the answer with an error"})],
+        ),
+        (b'[{"error":{"code":503}}]', [Error({"code": 503})]),
+        (b'{"message":"Too many","code":"queue_exceeded"}', [Error({"message": "Too many", "code": "queue_exceeded"})]),
+        # A whole answer is read by the same rules.
+        (
+            b'\n\n{"choices":[{"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],'
+            b'"usage":{"prompt_tokens":1,"completion_tokens":1}}',
+            [Text("Hi"), Finish("stop"), Usage(1, 1)],
+        ),
+        (b'{"choices":[{"error":{"message":"x"},"message":{"content":""}}]}', [Error({"message": "x"})]),
+    ],
+)
+def test_chunks_become_neutral_events(data: bytes, events: list[Event]) -> None:
+    assert read(data) == events
+
+
+@pytest.mark.parametrize("data", [b"<html>", b"{", b'"text"', b"[1,2]", b"[" * 100_000])
+def test_what_is_no_chunk_is_said_to_be_none(data: bytes) -> None:
+    with pytest.raises(WireError):
+        read(data)
+
+
+def calls(*calls: dict[str, Any]) -> bytes:
+    return json.dumps({"choices": [{"delta": {"tool_calls": list(calls)}}]}).encode()
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param(
+            [
+                calls({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}),
+                calls({"index": 0, "function": {"arguments": "{}"}}),
+                calls({"index": 1, "id": "b", "function": {"name": "g", "arguments": ""}}),
+                calls({"index": 1, "function": {"arguments": "[]"}}),
+            ],
+            id="as documented",
+        ),
+        pytest.param(
+            [
+                calls({"id": "a", "function": {"name": "f", "arguments": "{}"}}),
+                calls({"id": "b", "function": {"name": "g", "arguments": "[]"}}),
+            ],
+            id="no index",
+        ),
+        pytest.param(
+            [
+                calls({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}),
+                calls({"index": 0, "id": "b", "function": {"name": "g", "arguments": "[]"}}),
+            ],
+            id="index always 0",
+        ),
+        pytest.param(
+            [
+                calls({"index": 0, "id": "a", "function": {"name": "f"}}),
+                calls({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}),
+                calls({"index": 1, "id": "b", "function": {"name": "g", "arguments": "[]"}}),
+            ],
+            id="id repeated",
+        ),
+        pytest.param(
+            [
+                calls(
+                    {"id": "a", "function": {"name": "f", "arguments": "{}"}},
+                    {"id": "b", "function": {"name": "g"}},
+                ),
+                calls({"function": {"arguments": "[]"}}),
+            ],
+            id="two at once, the rest without any name",
+        ),
+    ],
+)
+def test_parallel_calls_stay_apart(chunks: list[bytes]) -> None:
+    assert [event for event in read(*chunks) if isinstance(event, ToolCall)] == [
+        ToolCall(0, "a", "f"),
+        ToolCall(1, "b", "g"),
+    ]
+    arguments = {0: "", 1: ""}
+    for event in read(*chunks):
+        if isinstance(event, ToolArguments):
+            arguments[event.index] += event.text
+    assert arguments == {0: "{}", 1: "[]"}
+
+
+# Passing a stream on.
+
+
+def test_a_stream_passes_through_unchanged_when_usage_was_asked_for() -> None:
+    whole = b": PROCESSING\n\n" + ROLE + WORDS + FINISH + USAGE + DONE
+    stream = ChatStream(include_usage=True)
+    assert stream.feed(whole) == whole
+    assert stream.close() == b""
+    assert stream.seen.complete
+    assert stream.seen.usage == Usage(3, 2)
+
+
+def test_the_usage_that_was_not_asked_for_is_taken_out() -> None:
+    stream = ChatStream(include_usage=False)
+    assert stream.feed(ROLE + WORDS + FINISH + USAGE + DONE) == ROLE + WORDS + FINISH + DONE
+    assert stream.seen.usage == Usage(3, 2)
+
+
+def test_usage_that_rides_on_a_chunk_with_words_stays() -> None:
+    last = chunk({}, "stop", usage={"prompt_tokens": 1, "completion_tokens": 1})
+    stream = ChatStream(include_usage=False)
+    assert stream.feed(WORDS + last) == WORDS + last
+
+
+@pytest.mark.parametrize(
+    ("before", "meaningful"),
+    [
+        (b": PROCESSING\n\n", False),
+        (ROLE, False),
+        (b'data: {"choices":[],"prompt_filter_results":[]}\n\n', False),
+        (USAGE, False),
+        (chunk({"content": "H"}), True),
+        (chunk({"reasoning": "h"}), True),
+        (b"data: " + calls({"id": "a", "function": {"name": "f"}}) + b"\n\n", True),
+        (FINISH, True),
+        (b'data: {"error":{"message":"x"}}\n\n', False),
+        (chunk({"content": "H"})[:-1], False),
+    ],
+)
+def test_the_commit_point_is_the_first_meaningful_event(before: bytes, meaningful: bool) -> None:
+    stream = ChatStream(include_usage=True)
+    stream.feed(before)
+    assert stream.seen.meaningful is meaningful
+
+
+def test_nothing_is_passed_on_from_an_error_on() -> None:
+    stream = ChatStream(include_usage=True)
+    assert stream.feed(ROLE + WORDS + b'data: {"error":{"message":"x"}}\n\n' + DONE) == ROLE + WORDS
+    assert stream.feed(WORDS) == b""
+    assert stream.seen.error == Error({"message": "x"})
+    assert not stream.seen.complete
+
+
+def test_an_error_without_the_words_of_the_protocol_is_seen() -> None:
+    stream = ChatStream(include_usage=True)
+    stream.feed(WORDS + b'{"error":{"code":503,"message":"overloaded"}}\n\n')
+    assert stream.seen.error == Error({"code": 503, "message": "overloaded"})
+
+
+def test_a_stream_that_finished_without_its_end_mark_gets_one() -> None:
+    stream = ChatStream(include_usage=True)
+    assert stream.feed(WORDS + FINISH) == WORDS + FINISH
+    assert stream.close() == DONE
+    assert stream.close() == b""
+
+
+def test_a_stream_that_was_cut_gets_no_end_mark() -> None:
+    stream = ChatStream(include_usage=True)
+    assert stream.feed(WORDS) == WORDS
+    assert stream.close() == b""
+    assert not stream.seen.complete
+
+
+def test_what_follows_the_end_mark_is_not_passed_on() -> None:
+    stream = ChatStream(include_usage=True)
+    assert stream.feed(WORDS + DONE) == WORDS + DONE
+    assert stream.feed(WORDS) == b""
+
+
+def test_words_that_look_like_the_protocol_are_only_words() -> None:
+    words = chunk({"content": '"error": {"usage":{"finish_reason":"stop" [DONE]'})
+    stream = ChatStream(include_usage=False)
+    assert stream.feed(WORDS + words) == WORDS + words
+    assert stream.feed(words) == words
+    assert stream.seen.error is None
+    assert not stream.seen.ended
+
+
+WHOLE = b": c\n\n" + ROLE + WORDS + chunk({"content": "\u2028ü"}) + FINISH + USAGE + DONE
+
+
+@given(st.lists(st.integers(0, len(WHOLE)), max_size=6))
+def test_a_stream_cut_anywhere_is_passed_on_the_same(cuts: list[int]) -> None:
+    at = [0, *sorted(cuts), len(WHOLE)]
+    stream = ChatStream(include_usage=False)
+    out = b"".join(stream.feed(WHOLE[start:end]) for start, end in zip(at, at[1:], strict=False)) + stream.close()
+    assert out == WHOLE.replace(USAGE, b"")
+    assert (stream.seen.finish, stream.seen.usage, stream.seen.ended) == ("stop", Usage(3, 2), True)
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (404, "not_found_error"),
+        (413, "request_too_large"),
+        (502, "server_error"),
+    ],
+)
+def test_an_error_is_worded_as_openai_does(status: int, kind: str) -> None:
+    assert json.loads(CHAT.error(Problem(status, "Why", code="c", param="p", details={"a": 1}))) == {
+        "error": {"message": "Why", "type": kind, "param": "p", "code": "c", "chain429": {"a": 1}}
+    }
+
+
+def test_an_error_event_ends_the_stream_without_an_end_mark() -> None:
+    assert CHAT.error_event(Problem(502, "Why")) == (
+        b'data: {"error":{"message":"Why","type":"server_error","param":null,"code":null}}\n\n'
+    )
