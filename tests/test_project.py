@@ -162,7 +162,7 @@ def test_image_is_built_by_steps_that_exist() -> None:
     steps = [json.loads(rest) for keyword, rest in build if keyword == "RUN"]
     assert [step[0] for step in steps] == ["scripts/image-build", "scripts/image-build"]
     for _, step, prefix in steps:
-        assert f"    {step})\n" in script
+        assert f"\n    {step})" in script
         assert ("COPY", f"--from=build {prefix} {prefix}") in stages()[-1]
 
 

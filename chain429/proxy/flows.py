@@ -13,6 +13,9 @@ from chain429.web.auth import TOKEN_HEADER
 from chain429.wire.chat import CHAT
 from chain429.wire.dialect import Problem
 
+# In the metadata of a flow that was steered.
+STEERED = "chain429"
+
 # A tool's own credentials: nothing needs them any more, and flows are shown and written to files.
 _HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", TOKEN_HEADER)
 _PARAMETERS = ("key", "api_key", "api-key", "access_token")
@@ -47,6 +50,7 @@ def steer(flow: http.HTTPFlow, address: tuple[str, int]) -> None:
     flow.request.data.scheme = b"http"
     # In upstream mode the connection would otherwise go by way of the other proxy.
     flow.server_conn = connection.Server(address=address)
+    flow.metadata[STEERED] = True
 
 
 def annotate(flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
@@ -64,8 +68,7 @@ def annotate(flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
 
 def refuse(flow: http.HTTPFlow, status: int, sentence: str, code: str) -> None:
     """Answer in the words of the dialect that the client expects."""
-    kind = "authentication_error" if status == 401 else "invalid_request_error" if status < 500 else "api_error"
-    body = CHAT.error(Problem(status, sentence, kind, code))
+    body = CHAT.error(Problem(status, sentence, "authentication_error" if status == 401 else None, code))
     flow.response = http.Response.make(status, body, {"content-type": "application/json", "server": "chain429"})
 
 

@@ -447,7 +447,7 @@ CASES = (
         "openrouter context",
         "openrouter",
         400,
-        "{\"error\":{\"message\":\"This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 "
+        '{"error":{"message":"This endpoint\'s maximum context length is 8192 tokens. However, you requested about 9000 '
         'tokens (8000 of text input, 1000 in the output)","code":400}}',
         Kind.TOO_LARGE,
     ),
@@ -519,7 +519,9 @@ CASES = (
         "sambanova tokens per day",
         "sambanova",
         429,
-        openai_error("Request would exceed rate limit\\nViolated duration_s: 86400, current usage: 196279, limit: 200000"),
+        openai_error(
+            "Request would exceed rate limit\\nViolated duration_s: 86400, current usage: 196279, limit: 200000"
+        ),
         Kind.QUOTA_SPENT,
         Scope.MODEL,
         after=3600,
@@ -893,7 +895,7 @@ CASES = (
         "openai",
         400,
         '{"error":{"message":"Unsupported parameter: \'max_tokens\' is not supported with this model. Use '
-        "'max_completion_tokens' instead.\",\"type\":\"invalid_request_error\",\"param\":\"max_tokens\","
+        '\'max_completion_tokens\' instead.","type":"invalid_request_error","param":"max_tokens",'
         '"code":"unsupported_parameter"}}',
         Kind.REJECTED,
         param="max_tokens",

@@ -38,7 +38,10 @@ def read(status: int, body: bytes | str, headers: dict[str, str] | None = None) 
             id="flat, as cerebras",
         ),
         pytest.param(
-            '{"id":"24e32f6d","message":"You are using a Trial key"}', set(), "You are using a Trial key", id="as cohere"
+            '{"id":"24e32f6d","message":"You are using a Trial key"}',
+            set(),
+            "You are using a Trial key",
+            id="as cohere",
         ),
         pytest.param(
             '{"code":50603,"message":"System is really busy.","data":null}',
@@ -225,11 +228,14 @@ def test_moments_that_a_body_names() -> None:
     ("body", "param"),
     [
         ('{"error":{"message":"no","param":"logit_bias"}}', "logit_bias"),
-        ('{"error":{"message":"Unsupported parameter: \'max_tokens\' is not supported with this model."}}', "max_tokens"),
+        (
+            '{"error":{"message":"Unsupported parameter: \'max_tokens\' is not supported with this model."}}',
+            "max_tokens",
+        ),
         ('{"error":{"message":"Unsupported value: \'temperature\' does not support 0.5"}}', "temperature"),
         ('{"error":{"message":"Unknown parameter: \'foo\'."}}', "foo"),
         ('{"error":{"message":"Unrecognized request argument supplied: foo"}}', "foo"),
-        ("{\"error\":{\"message\":\"'messages.0' : property 'name' is unsupported\"}}", "name"),
+        ('{"error":{"message":"\'messages.0\' : property \'name\' is unsupported"}}', "name"),
         ('{"error":{"message":"property \'store\' is unsupported, did you mean \'stop\'?"}}', "store"),
         (
             '[{"error":{"message":"Invalid JSON payload received. Unknown name \\"web_search_options\\": '
@@ -240,8 +246,14 @@ def test_moments_that_a_body_names() -> None:
             '[{"error":{"message":"Invalid JSON payload received. Unknown name \\"x\\" at \'tools[0]\': Cannot find"}}]',
             "tools[0].x",
         ),
-        ('{"detail":[{"type":"missing","loc":["body","messages",0,"content"],"msg":"Field required"}]}', "messages.0.content"),
-        ('{"type":"error","error":{"message":"context_management: Extra inputs are not permitted"}}', "context_management"),
+        (
+            '{"detail":[{"type":"missing","loc":["body","messages",0,"content"],"msg":"Field required"}]}',
+            "messages.0.content",
+        ),
+        (
+            '{"type":"error","error":{"message":"context_management: Extra inputs are not permitted"}}',
+            "context_management",
+        ),
         ('{"error":{"message":"something else entirely"}}', None),
     ],
 )
@@ -315,6 +327,8 @@ def test_no_document_makes_reading_fail(status: int, document: object) -> None:
     inside.message.encode()
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"error":' * 500 + b"1" + b"}" * 500, b"<" * 100_000, b"9" * 10_000])
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"error":' * 500 + b"1" + b"}" * 500, b"<" * 100_000, b"9" * 10_000]
+)
 def test_hostile_bodies_are_only_bad_ones(body: bytes) -> None:
     assert read_failure(500, {}, body).status == 500

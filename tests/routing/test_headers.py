@@ -310,7 +310,11 @@ GROQ = {
         pytest.param("none", GROQ, (), id="none reads nothing"),
         pytest.param(
             "groq",
-            {"x-ratelimit-remaining-requests": "-1", "x-ratelimit-limit-tokens": "inf", "x-ratelimit-reset-tokens": "1"},
+            {
+                "x-ratelimit-remaining-requests": "-1",
+                "x-ratelimit-limit-tokens": "inf",
+                "x-ratelimit-reset-tokens": "1",
+            },
             (),
             id="nonsense is passed over",
         ),

@@ -26,7 +26,10 @@ PER_MINUTE = Quota("GenerateContentInputTokensPerModelPerMinute-FreeTier", 25000
         ("Details: RPH limit reached.", NamedLimit("requests per hour", Window.HOUR)),
         ("ITPM exceeded", NamedLimit("input tokens per minute", Window.MINUTE)),
         ("10 requests per second", NamedLimit("requests per second", Window.SECOND, "10")),
-        ("quota of requests per minute. 5000 requests per day with Pro", NamedLimit("requests per minute", Window.MINUTE)),
+        (
+            "quota of requests per minute. 5000 requests per day with Pro",
+            NamedLimit("requests per minute", Window.MINUTE),
+        ),
         ("you reached your weekly usage limit", NamedLimit("", Window.WEEK)),
         ("hourly usage limit", NamedLimit("", Window.HOUR)),
         ("Violated duration_s: 86400, current usage: 196279, limit: 200000", NamedLimit("", None, "200000")),

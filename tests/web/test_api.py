@@ -307,12 +307,15 @@ async def test_what_is_no_http_gets_a_400_without_a_traceback(data: bytes) -> No
 
 
 async def test_a_body_that_never_comes_is_a_408() -> None:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n"
     async with serving() as server:
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n"
-        task = asyncio.create_task(server.raw(head.encode()))
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head.encode())
         await until(lambda: server.clock.waiting > 0)
         await server.clock.advance(120)
-        assert (await task).startswith(b"HTTP/1.1 408")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_a_client_that_leaves_before_the_answer_closes_the_call() -> None:

@@ -1,0 +1,208 @@
+"""The addon: its options, and the gateway's life within mitmproxy's.
+
+mitmproxy calls ``load`` and ``configure``, then ``running``; ``done`` at the end. When it reloads a changed script, it
+calls ``done`` of the old addon and all of these of the new one, without awaiting anything: hence the tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Generator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from mitmproxy import ctx
+from mitmproxy.addonmanager import Loader
+from mitmproxy.version import VERSION
+
+from chain429 import log
+from chain429.app import DRAIN_SECONDS, App, Options, banner, find_config, launch
+from chain429.clock import Clock, SystemClock
+from chain429.config import load as load_config
+from chain429.errors import Chain429Error, ConfigError
+from chain429.proxy import events, listening
+from chain429.proxy.fence import Fence
+from chain429.proxy.host import addon, options_error, set_options
+from chain429.proxy.steering import Gateway, Steering
+from chain429.redact import Redactor
+from chain429.web.server import Listener
+
+_log = logging.getLogger("chain429.proxy")
+
+# The first one without known holes in its HTTP parsing and in mitmweb; it needs Python 3.12.
+_SAFE_VERSION = (12, 2, 2)
+
+_OPTIONS: tuple[tuple[str, type, str | bool, str], ...] = (
+    ("config", str, "", "chain429's configuration file. Else ./chain429.yaml, or that in the user's folder."),
+    ("listen", str, "", "Address of chain429's API; default 127.0.0.1:4290."),
+    ("pages", str, "", "Address of chain429's pages; default 127.0.0.1:4291."),
+    ("data_dir", str, "", "Where chain429 keeps tokens and the request log. Else the user's data folder."),
+    ("debug", bool, False, "Log each decision of chain429 and why."),
+    ("allow_local", bool, False, "Let clients of the proxy reach servers on this machine."),
+)
+
+
+class Addon:
+    """What ``addons/chain429.py`` registers; ``addons`` are parts of it, which mitmproxy calls as it calls this one."""
+
+    name = "chain429"
+    # Addons that a reloaded script has left behind, and that still have the ports.
+    _leaving: ClassVar[set[asyncio.Task[None]]] = set()
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, clock: Clock | None = None) -> None:
+        self._environ = environ
+        self._clock = clock or SystemClock()
+        self._redact = Redactor()
+        self._app: App | None = None
+        self._handler: logging.Handler | None = None
+        self._starting: asyncio.Task[bool] | None = None
+        self._steering = Steering()
+        self.addons = [self._steering, Fence(self._steering.covers, self._steering.is_led, self._own_ports)]
+
+    # What mitmproxy calls.
+
+    def load(self, loader: Loader) -> None:
+        for name, kind, default, about in _OPTIONS:
+            loader.add_option(f"chain429_{name}", kind, default, about)
+        # With the eager one mitmproxy connects to hosts before it is known that the gateway answers for them.
+        set_options(connection_strategy="lazy")
+        if listening.wants_loopback(ctx.options.listen_host, listening.parsed(ctx.options.mode)):
+            set_options(listen_host=listening.LOOPBACK)
+
+    def configure(self, updated: set[str]) -> None:
+        """At the start ``running`` reads the options. Later a configuration that can't be used is an OptionsError."""
+        if self._app is None:
+            return
+        if "chain429_debug" in updated:
+            logging.getLogger("chain429").setLevel(logging.DEBUG if ctx.options.chain429_debug else logging.INFO)
+        if "chain429_config" in updated:
+            self._change_config(self._app)
+        if updated & {"chain429_listen", "chain429_pages", "chain429_data_dir"}:
+            _log.warning("changed addresses and folders of chain429 take effect at the next start")
+
+    def running(self) -> Awaitable[None]:
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+        return _Started(self._starting, fatal=_has_terminal_log())
+
+    def done(self) -> Awaitable[None] | None:
+        if self._starting is None:
+            return None
+        if ctx.master.should_exit.is_set():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # Once more, and nothing is waited for.
+                signal.signal(number, signal.SIG_DFL)
+        task = asyncio.get_running_loop().create_task(self._stop(self._starting))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        return task
+
+    # Its life.
+
+    async def _start(self) -> bool:
+        """Whether it runs now; why not is in the log."""
+        await asyncio.gather(*self._leaving)
+        self._handler = _start_log(self._redact)
+        if _version(VERSION) < _SAFE_VERSION:
+            _log.warning("mitmproxy %s lacks security fixes that later ones have: use Python 3.12 or newer", VERSION)
+        try:
+            await listening.keep_to_loopback()
+            app = await launch(self._options(), self._environ, self._clock, self._redact)
+        except Chain429Error as error:
+            _log.error("chain429 can't start: %s", error)
+            return False
+        self._app = app
+        self._steering.gateway = Gateway(_reachable(app.api), lambda: app.config.proxy_hosts, app.knows, app.proxied)
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
+        self._announce(app)
+        return True
+
+    async def _stop(self, starting: asyncio.Task[bool]) -> None:
+        await asyncio.wait([starting])
+        self._steering.gateway = None
+        app, self._app = self._app, None
+        if app:
+            if hasattr(signal, "SIGHUP"):
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+            _log.info("stopping: requests under way may finish, for up to %d s; once more stops at once", DRAIN_SECONDS)
+            await app.stop()
+        if self._handler:
+            log.stop(self._handler)
+
+    def _announce(self, app: App) -> None:
+        urls = listening.urls(self._steering.covers)
+        if _has_terminal_log():
+            sys.stdout.write(banner(app, urls.proxy, urls.reverse) + "\n")
+            sys.stdout.flush()
+        elif app.api and app.pages:
+            _log.info("API %s/v1, pages %s; tokens are kept in %s", app.api.url, app.pages.url, app.data)
+
+    def _options(self) -> Options:
+        told = ctx.options
+        return Options(
+            config=Path(told.chain429_config) if told.chain429_config else None,
+            data_dir=Path(told.chain429_data_dir) if told.chain429_data_dir else None,
+            listen=told.chain429_listen or None,
+            pages=told.chain429_pages or None,
+            debug=told.chain429_debug,
+        )
+
+    def _change_config(self, app: App) -> None:
+        path = find_config(self._options(), self._environ)
+        if path == app.path:
+            return
+        try:
+            if path is None:
+                raise options_error("there is no other configuration file: name one")
+            load_config(path, self._environ)
+        except ConfigError as error:
+            raise options_error(str(error)) from error
+        app.path = path
+        app.reload()
+
+    def _own_ports(self) -> set[int]:
+        app = self._app
+        own = {listener.port for listener in (app.api, app.pages) if listener} if app else set()
+        return own | listening.ports()
+
+
+class _Started:
+    """Can be awaited but need not be: mitmproxy does at its own start, and does not when it reloads a script.
+
+    Where it is, and nothing runs, it ends the process, if ``fatal``.
+    """
+
+    def __init__(self, task: asyncio.Task[bool], *, fatal: bool) -> None:
+        self._task = task
+        self._fatal = fatal
+
+    def __await__(self) -> Generator[object, None, None]:
+        runs = yield from self._task.__await__()
+        if self._fatal and not runs:
+            sys.exit(1)
+
+
+def _has_terminal_log() -> bool:
+    """False where mitmproxy draws its own interface: there it ends by itself after an error, and shows that again."""
+    return addon("termlog") is not None
+
+
+def _start_log(redact: Redactor) -> logging.Handler:
+    debug = bool(ctx.options.chain429_debug)
+    return log.start(redact, debug=debug) if _has_terminal_log() else events.start(redact, debug=debug)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+def _reachable(listener: Listener | None) -> tuple[str, int]:
+    """Where the proxy reaches the API, which may listen everywhere."""
+    assert listener
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+    return everywhere.get(listener.host, listener.host), listener.port

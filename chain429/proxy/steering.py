@@ -1,0 +1,113 @@
+"""Leads the requests of covered hosts to the gateway, and leaves the TLS of all others unopened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from mitmproxy import ctx, http, tls
+from mitmproxy.connection import Address, Client
+from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+from chain429.config import ProxyFile
+from chain429.proxy.fence import is_loopback
+from chain429.proxy.flows import STEERED, Kept, annotate, covered, drop_credentials, refuse, steer
+from chain429.proxy.host import addon
+from chain429.web.auth import Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The running gateway, as far as the proxy needs to know it.
+
+    ``hosts`` gives the covered ones as they are configured now. ``knows`` says whether a client token is among headers.
+    What is in ``proxied`` needs no token: the addresses from which the proxy's own connections come.
+    """
+
+    address: tuple[str, int]
+    hosts: Callable[[], Collection[str]]
+    knows: Callable[[Mapping[str, str]], bool]
+    proxied: set[Peer]
+
+
+class Steering:
+    """One hook after the other, as mitmproxy calls them.
+
+    ``gateway`` is None while there is none: then requests for covered hosts are answered 503.
+    """
+
+    name = "chain429-steering"
+
+    def __init__(self) -> None:
+        self.gateway: Gateway | None = None
+        # Peers of clients that had a request steered, and so may have a connection to the gateway opened for them. Not
+        # mitmproxy's ids of their connections: a request that is sent again from its flow list has none of these.
+        self._led: set[Address] = set()
+
+    def covers(self, host: str | None) -> bool:
+        return covered(host, self.gateway.hosts() if self.gateway else ProxyFile().hosts)
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        address = data.context.server.address
+        # In reverse mode TLS is our own to answer, and without an address it is meant for the proxy itself.
+        if isinstance(data.context.client.proxy_mode, ReverseMode) or address is None:
+            return
+        if not self.covers(data.client_hello.sni or address[0]):
+            data.ignore_connection = True
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if not self._covers_flow(flow):
+            return
+        known = bool(self.gateway and self.gateway.knows(flow.request.headers))
+        # Before anything else, for a flow that failed is shown and written to files as well.
+        drop_credentials(flow.request)
+        if not flow.live or flow.response or flow.error:
+            return
+        if self.gateway is None:
+            refuse(flow, 503, "chain429 is starting or stopping; try again.", "not_running")
+        elif not (known or is_loopback(flow.client_conn.peername) or "proxyauth" in flow.metadata):
+            refuse(flow, 401, "The client token is missing or wrong; only this machine needs none.", "invalid_api_key")
+        else:
+            steer(flow, self.gateway.address)
+            self._led.add(flow.client_conn.peername)
+
+    def _covers_flow(self, flow: http.HTTPFlow) -> bool:
+        mode = flow.client_conn.proxy_mode
+        if isinstance(mode, ReverseMode):
+            # Where that leads was the user's decision; what Host a client names is not.
+            return self.covers(mode.address[0])
+        return self.covers(flow.request.pretty_host) or self.covers(flow.request.host)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.response and STEERED in flow.metadata:
+            flow.response.stream = Kept() if _somebody_looks() else True
+            annotate(flow, flow.response.headers)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        if flow.response and isinstance(flow.response.stream, Kept):
+            flow.response.data.content = flow.response.stream.content()
+
+    # A client that leaves ends its flow in an error; what was streamed till then is shown all the same.
+    error = response
+
+    def is_led(self, data: ServerConnectionHookData) -> bool:
+        """Whether a connection is being opened to the gateway for a request that was steered there."""
+        gateway = self.gateway
+        return gateway is not None and data.server.address == gateway.address and data.client.peername in self._led
+
+    def server_connected(self, data: ServerConnectionHookData) -> None:
+        if self.gateway and self.is_led(data) and data.server.sockname:
+            self.gateway.proxied.add(data.server.sockname[:2])
+
+    def server_disconnected(self, data: ServerConnectionHookData) -> None:
+        if self.gateway and data.server.sockname:
+            self.gateway.proxied.discard(data.server.sockname[:2])
+
+    def client_disconnected(self, client: Client) -> None:
+        self._led.discard(client.peername)
+
+
+def _somebody_looks() -> bool:
+    """Whether flows are kept or written: only then is an answer's text worth its memory."""
+    return addon("view") is not None or bool(ctx.options.save_stream_file)
