@@ -59,12 +59,23 @@ def _plain(text: str) -> str:
 
 
 class _Redacting(logging.Formatter):
+    """``12:30:45 words``, without secrets."""
+
     def __init__(self, redact: Callable[[str], str]) -> None:
         super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
         self._redact = redact
+        self._second = -1
+        self._told = ""
 
     def format(self, record: logging.LogRecord) -> str:
         return self._redact(super().format(record))
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        # One a second is enough: there may be a thousand lines in it.
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._told = second, super().formatTime(record, datefmt)
+        return self._told
 
 
 def start(redact: Callable[[str], str], *, debug: bool, to: TextIO | None = None) -> logging.Handler:

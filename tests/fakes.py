@@ -78,11 +78,11 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-Piece = bytes | str | Exception
+Piece = bytes | str | Exception | asyncio.Event
 
 
 class FakeAnswer:
-    """An answer made of pieces: bytes, an exception to raise, or HANG."""
+    """An answer made of pieces: bytes, an exception to raise, an event to wait for, or HANG."""
 
     def __init__(self, status: int, headers: Mapping[str, str], pieces: Sequence[Piece]) -> None:
         self.status = status
@@ -102,6 +102,9 @@ class FakeAnswer:
         piece = self._pieces.pop(0)
         if isinstance(piece, Exception):
             raise piece
+        if isinstance(piece, asyncio.Event):
+            await piece.wait()
+            return await self.chunk()
         if isinstance(piece, str):
             await asyncio.Event().wait()
         assert isinstance(piece, bytes)

@@ -85,7 +85,12 @@ class World:
         chain = self.config.resolve(model)
         assert chain
         return Call(
-            "req_1", ChatRequest.parse(json.dumps(body).encode()), chain, "sdk", self.clock.now(), self.clock.monotonic()
+            "req_1",
+            ChatRequest.parse(json.dumps(body).encode()),
+            chain,
+            "sdk",
+            self.clock.now(),
+            self.clock.monotonic(),
         )
 
     async def run(self, model: str = "default", **fields: object) -> Reply:
@@ -235,9 +240,7 @@ async def test_a_cut_after_the_first_word_is_never_replayed() -> None:
     head, _, tail = out.partition(WORD)
     assert head == b""
     event = json.loads(tail.removeprefix(b"data: "))
-    assert event["error"]["message"] == (
-        "a/big broke off in the middle of its answer: its answer was cut short"
-    )
+    assert event["error"]["message"] == ("a/big broke off in the middle of its answer: its answer was cut short")
     assert b"[DONE]" not in out
     assert world.asked() == ["a"]
     assert (world.records.last.outcome, world.outcomes()) == ("broken", ["a broken"])

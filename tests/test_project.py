@@ -191,14 +191,14 @@ def test_container_starts_mitmdump_with_the_installed_addon(tmp_path: Path) -> N
     for name, says in {"python": "echo /there/chain429.py", "mitmdump": 'printf "%s\\n" "$@"'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{says}\n", encoding="utf-8")
         (tmp_path / name).chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.defpath}"}
+    environment = {"PATH": f"{tmp_path}:{os.defpath}", "CHAIN429_PROXYAUTH": "me:a secret"}
     command = [str(ROOT / "scripts" / "image-start"), "--set", "a=b c"]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     asked = done.stdout.splitlines()
     assert asked[asked.index("-s") + 1] == "/there/chain429.py"
     assert asked[asked.index("--listen-host") + 1] == "0.0.0.0"
     assert "chain429_listen=0.0.0.0:4290" in asked
-    assert asked[-2:] == ["--set", "a=b c"]
+    assert asked[-4:] == ["--set", "proxyauth=me:a secret", "--set", "a=b c"]
 
 
 class _Health(BaseHTTPRequestHandler):

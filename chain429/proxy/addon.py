@@ -48,7 +48,8 @@ _OPTIONS: tuple[tuple[str, type, str | bool, str], ...] = (
 
 
 class Addon:
-    """What ``addons/chain429.py`` registers; ``addons`` are parts of it, which mitmproxy calls as it calls this one."""
+    """What ``addons/chain429.py`` registers. ``addons`` are parts of it, which mitmproxy calls as it calls this one;
+    ``app`` is what runs, None while nothing does."""
 
     name = "chain429"
     # Addons that a reloaded script has left behind, and that still have the ports.
@@ -58,7 +59,7 @@ class Addon:
         self._environ = environ
         self._clock = clock or SystemClock()
         self._redact = Redactor()
-        self._app: App | None = None
+        self.app: App | None = None
         self._handler: logging.Handler | None = None
         self._starting: asyncio.Task[bool] | None = None
         self._steering = Steering()
@@ -76,12 +77,12 @@ class Addon:
 
     def configure(self, updated: set[str]) -> None:
         """At the start ``running`` reads the options. Later a configuration that can't be used is an OptionsError."""
-        if self._app is None:
+        if self.app is None:
             return
         if "chain429_debug" in updated:
             logging.getLogger("chain429").setLevel(logging.DEBUG if ctx.options.chain429_debug else logging.INFO)
         if "chain429_config" in updated:
-            self._change_config(self._app)
+            self._change_config(self.app)
         if updated & {"chain429_listen", "chain429_pages", "chain429_data_dir"}:
             _log.warning("changed addresses and folders of chain429 take effect at the next start")
 
@@ -115,7 +116,7 @@ class Addon:
         except Chain429Error as error:
             _log.error("chain429 can't start: %s", error)
             return False
-        self._app = app
+        self.app = app
         self._steering.gateway = Gateway(_reachable(app.api), lambda: app.config.proxy_hosts, app.knows, app.proxied)
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
@@ -125,7 +126,7 @@ class Addon:
     async def _stop(self, starting: asyncio.Task[bool]) -> None:
         await asyncio.wait([starting])
         self._steering.gateway = None
-        app, self._app = self._app, None
+        app, self.app = self.app, None
         if app:
             if hasattr(signal, "SIGHUP"):
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
@@ -166,7 +167,7 @@ class Addon:
         app.reload()
 
     def _own_ports(self) -> set[int]:
-        app = self._app
+        app = self.app
         own = {listener.port for listener in (app.api, app.pages) if listener} if app else set()
         return own | listening.ports()
 

@@ -48,7 +48,7 @@ def words(text: str) -> list[str]:
 
 
 def compose(body: Mapping[str, Any], name: str, *, reasons: bool = False) -> Answer:
-    """The answer of the model called ``name`` to a Chat Completions request whose messages are objects.
+    """The answer of the model called ``name`` to a Chat Completions request whose messages and tools are well formed.
 
     A tool is called when ``tool_choice`` demands it or the last user message says "use the tool" ("use every tool":
     each of them), unless the last message brings a tool's result. ``max_tokens`` cuts reasoning and text, never calls.
@@ -113,13 +113,15 @@ def _first_tokens(reasoning: str, text: str, room: int) -> tuple[str, str]:
 
 def _calls(body: Mapping[str, Any]) -> Iterable[Call]:
     choice = body.get("tool_choice")
-    functions = [tool["function"] for tool in body.get("tools") or () if isinstance(tool, dict) and "function" in tool]
+    functions = [tool["function"] for tool in body.get("tools") or ()]
     if not functions or choice == "none":
         return
     asked = next((text_of(m.get("content")) for m in reversed(body["messages"]) if m.get("role") == "user"), "").lower()
     if isinstance(choice, dict):
-        name = (choice.get("function") or {}).get("name")
-        chosen = [function for function in functions if function.get("name") == name]
+        named = choice.get("function")
+        chosen = [
+            function for function in functions if isinstance(named, dict) and function["name"] == named.get("name")
+        ]
     elif "use every tool" in asked:
         chosen = functions
     elif choice in ("required", "any") or "use the tool" in asked:
@@ -128,7 +130,7 @@ def _calls(body: Mapping[str, Any]) -> Iterable[Call]:
         chosen = []
     for function in chosen:
         arguments = made_up(function.get("parameters") or {"type": "object"})
-        yield Call(str(function.get("name")), json.dumps(arguments, separators=(",", ":"), ensure_ascii=False))
+        yield Call(function["name"], json.dumps(arguments, separators=(",", ":"), ensure_ascii=False))
 
 
 def made_up(schema: object, depth: int = _DEPTH) -> Any:

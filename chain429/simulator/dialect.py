@@ -127,7 +127,10 @@ class Dialect:
 
     def too_long(self, prompt: int, answer: int) -> Reply:
         """Its refusal of so many tokens, as prompt and at most as answer."""
-        message = f"This model's maximum context length is {self.context} tokens. However, you requested {prompt + answer} tokens."
+        message = (
+            f"This model's maximum context length is {self.context} tokens. "
+            f"However, you requested {prompt + answer} tokens."
+        )
         return self.error(400, message, code="context_length_exceeded")
 
     def check(self, turn: Turn) -> Reply | None:

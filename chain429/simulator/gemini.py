@@ -159,7 +159,7 @@ class Gemini(Dialect):
         message = (
             "You exceeded your current quota, please check your plan and billing details. "
             f"\n* Quota exceeded for metric: {metric}, limit: {exceeded.limit}, model: {turn.model}"
-            f"\nPlease retry in {wait:.9g}s."
+            f"\nPlease retry in {wait:.6g}s."
         )
         violation = {
             "quotaMetric": metric,
@@ -223,9 +223,8 @@ def _unsigned_call(messages: list[dict[str, Any]]) -> str | None:
         if message["role"] == "user":
             break
         if calls := message.get("tool_calls"):
-            first = calls[0] if isinstance(calls[0], dict) else {}
-            extra = first.get("extra_content")
+            extra = calls[0].get("extra_content")
             google = extra.get("google") if isinstance(extra, dict) else None
             if not (isinstance(google, dict) and google.get("thought_signature")):
-                return str((first.get("function") or {}).get("name"))
+                return str(calls[0]["function"]["name"])
     return None

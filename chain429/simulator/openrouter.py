@@ -89,8 +89,8 @@ class OpenRouter(Dialect):
 
     def too_long(self, prompt: int, answer: int) -> Reply:
         message = (
-            f"This endpoint's maximum context length is {self.context} tokens. However, you requested about {prompt + answer} "
-            f"tokens ({prompt} of text input, {answer} in the output)."
+            f"This endpoint's maximum context length is {self.context} tokens. However, you requested about "
+            f"{prompt + answer} tokens ({prompt} of text input, {answer} in the output)."
         )
         return self.error(400, message, "context_length_exceeded")
 

@@ -19,7 +19,7 @@ from chain429.simulator.limits import Limits, Pace, Quota
 from chain429.simulator.reply import Reply
 
 # Keys are made up by callers, so what is kept of them is bounded.
-_QUOTAS = 10_000
+_QUOTAS = 1_000
 _SCRIPTS = 1_000
 
 
@@ -138,6 +138,9 @@ class SimulatedProvider:
         messages = turn.body.get("messages")
         if not isinstance(messages, list) or not messages or not all(_is_message(message) for message in messages):
             return dialect.error(400, "messages must be a list of at least one message, each with a role.")
+        tools = turn.body.get("tools")
+        if tools is not None and not _all_functions(tools):
+            return dialect.error(400, "tools must be a list of functions.")
         return dialect.check(turn)
 
     def _quota(self, key: str, model: str) -> Quota:
@@ -164,4 +167,14 @@ def _is_message(message: Any) -> bool:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         return False
     calls = message.get("tool_calls")
-    return calls is None or (isinstance(calls, list) and all(isinstance(call, dict) for call in calls))
+    return calls is None or _all_functions(calls)
+
+
+def _all_functions(entries: object) -> bool:
+    """Whether this is a list of tools, or of their calls: objects with a named ``function``."""
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("function"), dict)
+        and isinstance(entry["function"].get("name"), str)
+        for entry in entries
+    )

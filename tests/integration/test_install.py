@@ -71,8 +71,8 @@ def test_data_is_inside(installed: Path, tmp_path: Path) -> None:
     assert not [name for name in listed if name.startswith(("tests/", "scripts/"))]
 
 
-# Started with mitmproxy's own options only, shown its options, and ended: the addon is loaded before they are.
 def test_installed_addon_is_loaded_by_mitmdump(installed: Path, tmp_path: Path) -> None:
+    """mitmdump is only asked to list its options; the addon's are among them once it is loaded."""
     where = "from importlib.resources import files; print(files('chain429') / '_addon' / 'chain429.py')"
     addon = subprocess.check_output([installed / "python", "-c", where], cwd=tmp_path, text=True).strip()
     assert Path(addon).is_relative_to(installed.parent)
@@ -81,4 +81,5 @@ def test_installed_addon_is_loaded_by_mitmdump(installed: Path, tmp_path: Path) 
     command = [str(installed / "python"), "-c", run, *options]
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "chain429_listen" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

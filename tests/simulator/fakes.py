@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,21 +122,42 @@ def request_bytes(path: str, body: object, key: str | None = "sim-1", method: st
     return "\r\n".join([*lines, "", ""]).encode() + raw
 
 
+@asynccontextmanager
+async def connection(sim: Simulator) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection that is closed in the end; whatever is done with it fails after 5 seconds."""
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+async def all_answered(sim: Simulator) -> None:
+    """Wait until nothing is being answered; each round trip lets the server take notice of who left."""
+    async with asyncio.timeout(5):
+        while not all(record.done for record in sim.control.received()):
+            await exchange(sim, "/control", method="GET")
+
+
+async def something_received(sim: Simulator) -> None:
+    async with asyncio.timeout(5):
+        while not sim.control.received():
+            await exchange(sim, "/control", method="GET")
+
+
 async def exchange(
     sim: Simulator, path: str, body: object = None, key: str | None = "sim-1", method: str = "POST"
 ) -> Exchange:
     """One request on a connection of its own, read to the end."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
     data, ended = b"", "clean"
-    try:
-        async with asyncio.timeout(5):
-            writer.write(request_bytes(path, body, key, method))
+    async with connection(sim) as (reader, writer):
+        writer.write(request_bytes(path, body, key, method))
+        try:
             while part := await reader.read(65536):
                 data += part
-    except ConnectionResetError:
-        ended = "reset"
-    finally:
-        writer.close()
+        except ConnectionResetError:
+            ended = "reset"
     head, _, rest = data.partition(b"\r\n\r\n")
     if b"transfer-encoding: chunked" in head.lower():
         rest, complete = _dechunked(rest)

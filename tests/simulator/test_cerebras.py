@@ -167,8 +167,8 @@ def test_requests_that_it_refuses(fields: dict[str, Any], says: str) -> None:
             "sim-1",
             ask(MODEL, max_tokens=70_000),
             400,
-            b'{"message":"Please reduce the length of the messages or completion. Current length is 70003 while limit is '
-            b'65536","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}',
+            b'{"message":"Please reduce the length of the messages or completion. Current length is 70003 while limit '
+            b'is 65536","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}',
             id="too long",
         ),
     ],

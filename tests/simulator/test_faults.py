@@ -10,7 +10,17 @@ from chain429.simulator import Simulator
 from chain429.simulator.dialect import Generic
 from chain429.simulator.faults import FAULTS, STATUSES, faults_of
 from chain429.simulator.limits import Metric, Period
-from tests.simulator.fakes import FakeClock, ask, events, exchange, request_bytes
+from tests.simulator.fakes import (
+    NOON,
+    FakeClock,
+    all_answered,
+    ask,
+    connection,
+    events,
+    exchange,
+    request_bytes,
+    something_received,
+)
 
 PATH = "/generic/v1/chat/completions"
 WHOLE = (
@@ -66,7 +76,6 @@ def test_every_row_refuses_or_bends() -> None:
 async def test_without_a_fault(sim: Simulator) -> None:
     whole = await exchange(sim, PATH, ask("qwen3", "Hi"))
     assert (whole.status, whole.body, whole.ended) == (200, WHOLE, "clean")
-    sim.control.reset()
 
 
 async def test_without_a_fault_streamed(sim: Simulator) -> None:
@@ -77,7 +86,7 @@ async def test_without_a_fault_streamed(sim: Simulator) -> None:
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("fault", BENT)
 async def test_faults_of_answers(sim: Simulator, fault: str, stream: bool) -> None:
-    sim.control.script("generic", fault, **({"delay": 0} if fault == "slow_drip" else {}))
+    sim.control.script("generic", fault, 1, None, **({"delay": 0} if fault == "slow_drip" else {}))
     got = await exchange(sim, PATH, ask("qwen3", "Hi", stream=stream))
     assert (got.status, got.ended, got.body) == (200, *BENT[fault][0 if stream else 1])
     usual = "text/event-stream" if stream else "application/json"
@@ -104,13 +113,6 @@ async def test_reset(sim: Simulator, stream: bool) -> None:
     assert (record.status, record.done, record.closed_early) == (None, True, False)
 
 
-async def left(sim: Simulator) -> None:
-    """Wait until nothing is being answered; each round trip lets the server take notice of who left."""
-    async with asyncio.timeout(5):
-        while not all(record.done for record in sim.control.received()):
-            await exchange(sim, "/control", method="GET")
-
-
 @pytest.mark.parametrize(
     ("fault", "stream", "beginning"),
     [
@@ -122,31 +124,27 @@ async def left(sim: Simulator) -> None:
 )
 async def test_hanging_ends_when_the_caller_leaves(sim: Simulator, fault: str, stream: bool, beginning: bytes) -> None:
     sim.control.script("generic", fault)
-    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
-    writer.write(request_bytes(PATH, ask("qwen3", "Hi", stream=stream)))
-    if beginning:
-        await reader.readuntil(beginning)
-    else:
-        async with asyncio.timeout(5):
-            while not sim.control.received():
-                await exchange(sim, "/control", method="GET")
-    [record] = sim.control.received()
-    assert (record.done, record.closed_early) == (False, False)
-    writer.close()
-    await left(sim)
+    async with connection(sim) as (reader, writer):
+        writer.write(request_bytes(PATH, ask("qwen3", "Hi", stream=stream)))
+        await something_received(sim)
+        if beginning:
+            await reader.readuntil(beginning)
+        [record] = sim.control.received()
+        assert (record.done, record.closed_early) == (False, False)
+    await all_answered(sim)
     assert (record.closed_early, record.status) == (True, 200 if beginning else None)
 
 
 async def test_slow_drip_waits_before_each_chunk_but_the_first(sim: Simulator, clock: FakeClock) -> None:
     sim.control.script("generic", "slow_drip", delay=30)
-    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
-    writer.write(request_bytes(PATH, ask("qwen3", "Hi", stream=True)))
-    for piece in (ROLE, *WORDS):
-        await reader.readuntil(piece)
-        await clock.somebody_sleeps()
-        clock.advance(30)
-    await reader.readuntil(b"data: [DONE]\n\n")
-    writer.close()
+    async with connection(sim) as (reader, writer):
+        writer.write(request_bytes(PATH, ask("qwen3", "Hi", stream=True)))
+        for piece in (ROLE, *WORDS, b'"finish_reason":"stop"'):
+            await reader.readuntil(piece)
+            await clock.somebody_sleeps()
+            clock.advance(30)
+        await reader.readuntil(b"data: [DONE]")
+    assert clock.now() == NOON + 7 * 30
 
 
 async def test_an_answer_that_is_not_streamed_drips_too(sim: Simulator, clock: FakeClock) -> None:

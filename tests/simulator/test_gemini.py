@@ -200,8 +200,8 @@ def test_a_bad_key_is_a_bad_request() -> None:
     reply = provider(Gemini()).respond("sim-bad", ask(MODEL), NOON)
     assert (reply.status, reply.body) == (
         400,
-        b'[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT",'
-        b'"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID",'
+        b'[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.",'
+        b'"status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID",'
         b'"domain":"googleapis.com","metadata":{"service":"generativelanguage.googleapis.com"}}]}}]',
     )
 

@@ -39,7 +39,7 @@ def test_streams_have_the_same_headers() -> None:
 
 def test_a_whole_answer() -> None:
     reply = provider(Groq()).respond("sim-1", ask(MODEL, reasoning_effort="low"), NOON)
-    usage = b'"prompt_tokens":3,"prompt_time":0.002,"completion_tokens":21,"completion_time":0.01,"total_tokens":24'
+    usage = b'"prompt_tokens":3,"prompt_time":0.002,"completion_tokens":23,"completion_time":0.01,"total_tokens":26'
     assert reply.body == (
         b'{"id":"chatcmpl-00000000-0000-0000-0000-000000000001","object":"chat.completion","created":1789992000,'
         b'"model":"openai/gpt-oss-120b","system_fingerprint":"fp_simulated","choices":[{"index":0,"message":'
@@ -209,8 +209,8 @@ def test_unsupported_fields_that_say_nothing_are_taken() -> None:
             "sim-1",
             "llama-3.1-8b-instant",
             400,
-            b'{"error":{"message":"The model `llama-3.1-8b-instant` has been decommissioned and is no longer supported. '
-            b'Please refer to https://console.groq.com/docs/deprecations for what to use instead.",'
+            b'{"error":{"message":"The model `llama-3.1-8b-instant` has been decommissioned and is no longer supported.'
+            b' Please refer to https://console.groq.com/docs/deprecations for what to use instead.",'
             b'"type":"invalid_request_error","code":"model_decommissioned"}}',
             id="retired model",
         ),

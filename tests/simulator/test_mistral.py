@@ -18,8 +18,8 @@ def test_headers_of_a_whole_answer() -> None:
         "x-ratelimit-limit-req-minute": "4",
         "x-ratelimit-remaining-req-minute": "3",
         "x-ratelimit-limit-tokens-minute": "250000",
-        "x-ratelimit-remaining-tokens-minute": "249982",
-        "x-ratelimit-tokens-query-cost": "18",
+        "x-ratelimit-remaining-tokens-minute": "249983",
+        "x-ratelimit-tokens-query-cost": "17",
     }
 
 
@@ -60,8 +60,8 @@ def test_tokens_per_minute() -> None:
     assert mistral.respond("sim-1", ask(MODEL), NOON).status == 200
     reply = mistral.respond("sim-1", ask(MODEL), NOON)
     assert (reply.status, body_of(reply)["code"]) == (429, "1300")
-    assert reply.headers["x-ratelimit-remaining-tokens-minute"] == "12"
-    assert reply.headers["x-ratelimit-tokens-query-cost"] == "18"
+    assert reply.headers["x-ratelimit-remaining-tokens-minute"] == "13"
+    assert reply.headers["x-ratelimit-tokens-query-cost"] == "17"
     assert "retry-after" not in reply.headers
 
 

@@ -90,7 +90,8 @@ def test_fifty_requests_a_day_until_midnight_in_utc() -> None:
     reply = openrouter.respond("sim-1", ask(OTHER), NOON + 3600)
     midnight = datetime.datetime(2026, 9, 22, tzinfo=datetime.UTC).timestamp()
     assert body_of(reply)["error"] == {
-        "message": "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day",
+        "message": "Rate limit exceeded: free-models-per-day. "
+        "Add 10 credits to unlock 1000 free model requests per day",
         "code": 429,
         "metadata": {
             "headers": {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1790035200000"},
@@ -150,8 +151,8 @@ def test_a_busy_provider_behind_it() -> None:
             "sim-1",
             "meta-llama/llama-3.3-70b-instruct:free",
             404,
-            b'{"error":{"message":"This model is unavailable for free. The paid version is available now - use this slug '
-            b'instead: meta-llama/llama-3.3-70b-instruct","code":404}}',
+            b'{"error":{"message":"This model is unavailable for free. The paid version is available now - use this '
+            b'slug instead: meta-llama/llama-3.3-70b-instruct","code":404}}',
             id="no longer free",
         ),
     ],
@@ -164,8 +165,8 @@ def test_other_refusals(key: str | None, model: str, status: int, body: bytes) -
 def test_a_context_that_is_too_long() -> None:
     reply = provider(OpenRouter()).respond("sim-1", ask(MODEL, "abcd", max_tokens=140_000), NOON)
     assert body_of(reply)["error"] == {
-        "message": "This endpoint's maximum context length is 131072 tokens. However, you requested about 140001 tokens "
-        "(1 of text input, 140000 in the output).",
+        "message": "This endpoint's maximum context length is 131072 tokens. However, you requested about 140001 "
+        "tokens (1 of text input, 140000 in the output).",
         "code": 400,
         "metadata": {"error_type": "context_length_exceeded"},
     }

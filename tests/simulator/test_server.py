@@ -8,7 +8,16 @@ import pytest
 
 from chain429.errors import StartError
 from chain429.simulator import Simulator
-from tests.simulator.fakes import FakeClock, ask, body_of, exchange, request_bytes
+from tests.simulator.fakes import (
+    FakeClock,
+    all_answered,
+    ask,
+    body_of,
+    connection,
+    exchange,
+    request_bytes,
+    something_received,
+)
 
 CHAT = "/generic/v1/chat/completions"
 
@@ -35,10 +44,9 @@ async def test_every_provider_answers(sim: Simulator) -> None:
 
 
 async def test_what_is_not_json_is_refused(sim: Simulator) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
-    writer.write(b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n{x}" % CHAT.encode())
-    assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 400 Bad Request\r\n"
-    writer.close()
+    async with connection(sim) as (reader, writer):
+        writer.write(b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n{x}" % CHAT.encode())
+        assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 400 Bad Request\r\n"
 
 
 async def test_limits_are_enforced_until_the_clock_moves_on(sim: Simulator, clock: FakeClock) -> None:
@@ -60,14 +68,12 @@ async def test_time_can_run_faster(clock: FakeClock) -> None:
 
 
 async def test_words_come_at_the_pace_that_was_set(clock: FakeClock) -> None:
-    async with Simulator(clock, token_delay=0.5) as sim:
-        reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+    async with Simulator(clock, token_delay=0.5) as sim, connection(sim) as (reader, writer):
         writer.write(request_bytes(CHAT, ask("qwen3", "Hi", stream=True)))
         for word in (b'"content":""', b'"content":"generic/qwen3 "', b'"content":"here. "'):
             await reader.readuntil(word)
             await clock.somebody_sleeps()
             clock.advance(0.5)
-        writer.close()
 
 
 async def test_an_answer_that_is_not_streamed_comes_at_once(clock: FakeClock) -> None:
@@ -77,14 +83,11 @@ async def test_an_answer_that_is_not_streamed_comes_at_once(clock: FakeClock) ->
 
 async def test_who_leaves_during_a_pause_is_noticed(clock: FakeClock) -> None:
     async with Simulator(clock, token_delay=0.5) as sim:
-        reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
-        writer.write(request_bytes(CHAT, ask("qwen3", stream=True)))
-        await reader.readuntil(b"assistant")
-        await clock.somebody_sleeps()
-        writer.close()
-        async with asyncio.timeout(5):
-            while not sim.control.received()[0].done:
-                await exchange(sim, "/control", method="GET")
+        async with connection(sim) as (reader, writer):
+            writer.write(request_bytes(CHAT, ask("qwen3", stream=True)))
+            await reader.readuntil(b"assistant")
+            await clock.somebody_sleeps()
+        await all_answered(sim)
         [record] = sim.control.received()
         assert (record.closed_early, record.chunks) == (True, 1)
 
@@ -95,14 +98,11 @@ async def test_stop_ends_what_is_not_answered(clock: FakeClock, fault: str, capl
     sim = Simulator(clock)
     await sim.start()
     sim.control.script("generic", fault)
-    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
-    writer.write(request_bytes(CHAT, ask("qwen3", stream=True)))
-    async with asyncio.timeout(5):
-        while not sim.control.received():
-            await exchange(sim, "/control", method="GET")
+    async with connection(sim) as (reader, writer):
+        writer.write(request_bytes(CHAT, ask("qwen3", stream=True)))
+        await something_received(sim)
         await sim.stop()
         await reader.read()
-    writer.close()
     [record] = sim.control.received()
     assert (record.done, record.closed_early) == (True, False)
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -143,11 +143,10 @@ async def test_a_port_that_is_taken(sim: Simulator, clock: FakeClock) -> None:
 
 
 async def test_a_connection_serves_many_requests(sim: Simulator) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
-    for stream in (True, False, True):
-        writer.write(request_bytes(CHAT, ask("qwen3", stream=stream)).replace(b"Connection: close\r\n", b""))
-        await reader.readuntil(b"0\r\n\r\n" if stream else b'"total_tokens":14}}')
-    writer.close()
+    async with connection(sim) as (reader, writer):
+        for stream in (True, False, True):
+            writer.write(request_bytes(CHAT, ask("qwen3", stream=stream)).replace(b"Connection: close\r\n", b""))
+            await reader.readuntil(b"0\r\n\r\n" if stream else b'"total_tokens":14}}')
     assert [record.chunks for record in sim.control.received()] == [9, 1, 9]
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -37,7 +38,7 @@ END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\
 OK = FakeAnswer(200, {"content-type": "application/json"}, [ANSWER])
 
 
-def stream(*pieces: bytes | str) -> FakeAnswer:
+def stream(*pieces: bytes | str | asyncio.Event) -> FakeAnswer:
     return FakeAnswer(200, {"content-type": "text/event-stream"}, pieces)
 
 
@@ -50,6 +51,7 @@ class Server:
     clock: FakeClock
     client: aiohttp.ClientSession
     proxied: set[Peer]
+    listener: Listener
 
     async def post(
         self, body: bytes = HELLO, path: str = "/v1/chat/completions", headers: Mapping[str, str] = AUTH
@@ -83,10 +85,12 @@ async def serving(*answers: FakeAnswer | str, text: str = CONFIG) -> AsyncIterat
     proxied: set[Peer] = set()
     doors = Doors([TOKEN], proxied)
     api = Api(engine, lambda: config, lambda: doors, records, clock, lambda: {"status": "ok"}, "it is kept in a file")
-    listener = await Listener.start(api_runner(api.handle, max_body=config.max_body, drain=1), "127.0.0.1", 0, "the API")
+    listener = await Listener.start(
+        api_runner(api.handle, max_body=config.max_body, drain=0.5), "127.0.0.1", 0, "the API"
+    )
     try:
         async with aiohttp.ClientSession() as client:
-            yield Server(listener.url, listener.port, upstream, records, clock, client, proxied)
+            yield Server(listener.url, listener.port, upstream, records, clock, client, proxied, listener)
     finally:
         await listener.stop()
 
@@ -114,11 +118,9 @@ async def test_a_stream_is_streamed() -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("did not happen")
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +309,9 @@ async def test_what_is_no_http_gets_a_400_without_a_traceback(data: bytes) -> No
 
 
 async def test_a_body_that_never_comes_is_a_408() -> None:
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n"
+    )
     async with serving() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head.encode())
@@ -329,16 +333,33 @@ async def test_a_client_that_leaves_before_the_answer_closes_the_call() -> None:
 
 
 async def test_requests_under_way_finish_when_the_listener_stops() -> None:
+    go_on = asyncio.Event()
+    async with (
+        serving(stream(WORD, go_on, END)) as server,
+        server.client.post(f"{server.url}/v1/chat/completions", data=STREAMED, headers=AUTH) as response,
+    ):
+        assert await response.content.readuntil(b"\n\n") == WORD
+        stopping = asyncio.create_task(server.listener.stop())
+        await settle()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await server.get("/health")
+        go_on.set()
+        assert await response.content.read() == END
+        await stopping
+    assert server.records.last.outcome == "served"
+
+
+async def test_a_request_that_does_not_finish_in_time_is_broken_off() -> None:
     async with serving(stream(WORD, HANG)) as server:
         async with server.client.post(f"{server.url}/v1/chat/completions", data=STREAMED, headers=AUTH) as response:
             assert await response.content.readuntil(b"\n\n") == WORD
-    assert server.records.last.outcome == "cancelled"
+            await server.listener.stop()
+        assert server.records.last.outcome == "cancelled"
+        assert server.upstream.answers[0].closed
 
 
-async def test_the_token_is_made_once_and_kept_for_its_owner(tmp_path: object) -> None:
-    from pathlib import Path
-
-    path = Path(str(tmp_path)) / "data" / "client-token"
+def test_the_token_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "client-token"
     token, made = kept_token(path, "c429_")
     assert made
     assert len(token) > 30

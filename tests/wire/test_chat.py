@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -327,7 +328,7 @@ WHOLE = b": c\n\n" + ROLE + WORDS + chunk({"content": "\u2028ü"}) + FINISH + US
 def test_a_stream_cut_anywhere_is_passed_on_the_same(cuts: list[int]) -> None:
     at = [0, *sorted(cuts), len(WHOLE)]
     stream = ChatStream(include_usage=False)
-    out = b"".join(stream.feed(WHOLE[start:end]) for start, end in zip(at, at[1:], strict=False)) + stream.close()
+    out = b"".join(stream.feed(WHOLE[start:end]) for start, end in pairwise(at)) + stream.close()
     assert out == WHOLE.replace(USAGE, b"")
     assert (stream.seen.finish, stream.seen.usage, stream.seen.ended) == ("stop", Usage(3, 2), True)
 

@@ -15,7 +15,9 @@ BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "
     ("rule", "more", "changes"),
     [
         pytest.param(Cleanup(drop=frozenset({"seed", "n"})), {"seed": 1}, {"seed": DROP}, id="drop"),
-        pytest.param(Cleanup(rename={"seed": "random_seed"}), {"seed": 1}, {"random_seed": 1, "seed": DROP}, id="rename"),
+        pytest.param(
+            Cleanup(rename={"seed": "random_seed"}), {"seed": 1}, {"random_seed": 1, "seed": DROP}, id="rename"
+        ),
         pytest.param(
             Cleanup(rename={"max_completion_tokens": "max_tokens"}),
             {"max_completion_tokens": 5, "max_tokens": 7},
@@ -29,7 +31,10 @@ BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "
             id="value",
         ),
         pytest.param(
-            Cleanup(values={"tool_choice": {"required": "any"}}), {"tool_choice": {"type": "function"}}, {}, id="other value"
+            Cleanup(values={"tool_choice": {"required": "any"}}),
+            {"tool_choice": {"type": "function"}},
+            {},
+            id="other value",
         ),
         pytest.param(
             Cleanup(accept=frozenset({"model", "messages", "random_seed"}), rename={"seed": "random_seed"}),
@@ -47,7 +52,12 @@ def test_top_level_rules(rule: Cleanup, more: dict[str, Any], changes: dict[str,
 def test_messages_are_cleaned_and_the_clients_own_are_left_alone() -> None:
     messages = [
         {"role": "developer", "content": "Be kind", "name": "x"},
-        {"role": "assistant", "content": "", "function_call": None, "tool_calls": [{"id": "call_abc", "type": "function"}]},
+        {
+            "role": "assistant",
+            "content": "",
+            "function_call": None,
+            "tool_calls": [{"id": "call_abc", "type": "function"}],
+        },
         {"role": "tool", "tool_call_id": "call_abc", "content": "ok"},
     ]
     body = {"messages": messages}

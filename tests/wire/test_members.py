@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -80,7 +81,5 @@ def test_reads_and_renders_what_the_json_module_does(value: dict[str, object], a
 
 @given(st.binary(max_size=60))
 def test_never_raises_anything_else(body: bytes) -> None:
-    try:
+    with suppress(WireError):
         Members.parse(body)
-    except WireError:
-        pass

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,7 @@ def test_a_stream_cut_at_every_byte_gives_the_same_events() -> None:
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_a_stream_cut_anywhere_gives_the_same_events(cuts: list[int]) -> None:
     at = [0, *sorted(cuts), len(STREAM)]
-    assert parse([STREAM[start:end] for start, end in zip(at, at[1:], strict=False)]) == EVENTS
+    assert parse([STREAM[start:end] for start, end in pairwise(at)]) == EVENTS
 
 
 def test_nothing_of_the_stream_is_lost_in_raw() -> None:
@@ -65,9 +67,9 @@ def test_an_event_whose_end_is_missing_is_left_to_close() -> None:
 
 def test_an_endless_event_is_refused() -> None:
     parser = EventParser()
+    parser.feed(b"x" * sse.MAX_EVENT)
     with pytest.raises(WireError, match="larger than"):
-        for _ in range(20):
-            parser.feed(b"x" * 1024 * 1024)
+        parser.feed(b"x")
 
 
 def test_events_are_written_as_they_are_read() -> None:

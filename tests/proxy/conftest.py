@@ -1,0 +1,109 @@
+"""Flows and connections as mitmproxy makes them, without a proxy and a port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+from mitmproxy import connection, http
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.test import taddons, tflow, tutils
+
+from chain429.proxy.addon import Addon
+from chain429.proxy.steering import Gateway, Steering
+
+GATEWAY = ("127.0.0.1", 4290)
+TOKEN = "c429_of-a-client"
+
+
+def request(
+    url: str = "https://api.openai.com/v1/chat/completions",
+    *,
+    headers: Mapping[str, str] | None = None,
+    mode: str = "regular",
+    peer: str = "192.0.2.7",
+    local: bool = True,
+) -> http.HTTPFlow:
+    """A live flow whose headers have just arrived."""
+    flow = tflow.tflow(req=tutils.treq(headers=http.Headers([(b"authorization", b"Bearer sk-tool")])))
+    flow.request.url = url
+    flow.request.headers.update(headers or {})
+    flow.client_conn.proxy_mode = ProxyMode.parse(mode)
+    flow.client_conn.peername = ("127.0.0.1" if local else peer, 50_000)
+    flow.live = True
+    return flow
+
+
+def opening(flow: http.HTTPFlow, address: tuple[str, int], peer: str | None = None) -> ServerConnectionHookData:
+    """A connection that mitmproxy opens for a flow; ``peer`` is the IP address that it came to."""
+    server = connection.Server(address=address)
+    server.sockname = ("127.0.0.1", 60_000)
+    server.peername = (peer or address[0], address[1])
+    return ServerConnectionHookData(server=server, client=flow.client_conn)
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    def knows(headers: Mapping[str, str]) -> bool:
+        return headers.get("authorization") == f"Bearer {TOKEN}"
+
+    return Gateway(GATEWAY, lambda: ("api.openai.com", "chain429.internal"), knows, set())
+
+
+@pytest.fixture
+def steering(gateway: Gateway) -> Steering:
+    steering = Steering()
+    steering.gateway = gateway
+    return steering
+
+
+@pytest.fixture
+def options() -> Iterator[Callable[..., None]]:
+    """mitmproxy's options, those of the addon with them; call it to set some."""
+    with taddons.context(Addon({})) as context:
+        yield context.options.update
+
+
+class Writer:
+    """The sending half of a connection, as far as closing it goes."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Transport:
+    writer: Writer
+
+
+@dataclass
+class Handler:
+    transports: dict[connection.Connection, Transport]
+
+
+class ProxyServer:
+    """mitmproxy's addon of that name, with the one connection that a test is about."""
+
+    name = "proxyserver"
+
+    def __init__(self, data: ServerConnectionHookData) -> None:
+        self.writer = Writer()
+        self.connections = {data.client.id: Handler({data.server: Transport(self.writer)})}
+
+
+@pytest.fixture
+def proxyserver() -> Iterator[Callable[[ServerConnectionHookData], Writer]]:
+    """Makes mitmproxy have this connection; gives what would close it."""
+    with taddons.context(Addon({})) as context:
+
+        def has(data: ServerConnectionHookData) -> Writer:
+            server = ProxyServer(data)
+            context.master.addons.add(server)
+            return server.writer
+
+        yield has
