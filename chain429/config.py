@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-import zoneinfo
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -26,9 +25,8 @@ from chain429.errors import ConfigError, Fault
 from chain429.routing.breaker import BreakerPolicy
 from chain429.routing.chain import Chain, Credential, Entry, Limit, Provider, Strategy
 from chain429.routing.headers import Metric
-from chain429.routing.outcome import Provision, Rule
 from chain429.routing.status import Tier
-from chain429.routing.window import DayReset, Window
+from chain429.routing.window import Window
 from chain429.wire.cleanup import Cleanup
 
 VIRTUAL_HOST = "chain429.internal"
@@ -448,45 +446,52 @@ class _Build:
             )
             return None
         preset = preset or Preset(name=name, base_url=section.base_url or "", tier="local", auth="bearer")
-        base_url = self._base_url(name, section, preset)
+        url = section.base_url or preset.base_url
+        path = preset.models.path
+        if path is not None and path.startswith("http"):
+            # The provider's own list says nothing of another server that speaks like it.
+            models_url = None if section.base_url else path
+        else:
+            models_url = None if path is None else url + path
+        values = self._variables(f"{url} {models_url}", name, section, preset)
         credentials, secrets = self._credentials(name, section, preset)
-        zone = None if preset.day == "rolling" else zoneinfo.ZoneInfo(preset.day)
         provider = Provider(
             name,
             credentials,
             section.strategy,
             preset.family,
-            Provision(_rules(preset), DayReset(zone), preset.scope),
+            preset.provision(),
             tuple(bucket.models for bucket in preset.shared),
         )
         timeouts = section.timeouts or self.file.timeouts
         endpoint = Endpoint(
             id=name,
             name=preset.name,
-            base_url=base_url,
+            base_url=_put(url, values),
             auth=preset.auth,
             headers={key.lower(): value for key, value in {**preset.headers, **section.headers}.items()},
             secrets=secrets,
             cleanup=tuple(_cleanup(rule) for rule in preset.cleanup),
             timeouts=Timeouts(**timeouts.model_dump()),
-            models_url=_join(base_url, preset.models.path),
+            models_url=models_url and _put(models_url, values),
             tier=preset.tier,
             terms=preset.terms,
             free=preset.free,
         )
         return provider, endpoint
 
-    def _base_url(self, name: str, section: ProviderFile, preset: Preset) -> str:
-        base_url = section.base_url or preset.base_url
-        for variable in re.findall(r"\{(\w+)\}", base_url):
+    def _variables(self, url: str, name: str, section: ProviderFile, preset: Preset) -> dict[str, str]:
+        """The value of each ``{variable}`` in ``url``."""
+        values: dict[str, str] = {}
+        for variable in dict.fromkeys(_VARIABLE.findall(url)):
             reference = section.variables.get(variable) or f"env:{preset.variables.get(variable, variable.upper())}"
             value = self._resolve(reference, "providers", name, "variables", variable)
             if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]+", value):
                 self.fault(
                     f"{variable!r} becomes part of the URL: letters, digits, '.', '_' and '-' only", "providers", name
                 )
-            base_url = base_url.replace("{" + variable + "}", value or "")
-        return base_url.rstrip("/")
+            values[variable] = value or ""
+        return values
 
     def _credentials(
         self, name: str, section: ProviderFile, preset: Preset
@@ -607,8 +612,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _join(base_url: str, path: str | None) -> str | None:
-    return path if path is None or path.startswith("http") else base_url + path
+_VARIABLE = re.compile(r"\{(\w+)\}")
+
+
+def _put(url: str, values: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda match: values[match[1]], url)
 
 
 def _label(reference: str, index: int) -> str:
@@ -621,21 +629,6 @@ def _label(reference: str, index: int) -> str:
 
 def _limits(values: Mapping[str, Any]) -> tuple[Limit, ...]:
     return tuple(Limit(*_LIMITS[name], values[name]) for name in _LIMITS if values.get(name) is not None)
-
-
-def _rules(preset: Preset) -> tuple[Rule, ...]:
-    return tuple(
-        Rule(
-            kind=rule.outcome,
-            status=frozenset(rule.status),
-            code=frozenset(rule.code),
-            says=re.compile(rule.says, re.IGNORECASE) if rule.says else None,
-            scope=rule.scope,
-            window=rule.window,
-            seconds=rule.seconds,
-        )
-        for rule in preset.errors
-    )
 
 
 def _cleanup(rule: CleanupData) -> Cleanup:

@@ -107,7 +107,7 @@ class ErrorRule(_Data):
 class Cleanup(_Data):
     """What is changed in a Chat Completions body before this provider sees it. ``models`` is a glob on the model id.
 
-    ``accept``: only these top-level fields are sent, for providers that refuse unknown names; fields of ``rename`` stand
+    ``accept``: only these top-level fields are sent, for providers that refuse unknown names; those of ``rename`` stand
     there by their new names. ``drop``: top-level fields removed. ``rename``: old name to new. ``roles``: message roles
     replaced. ``drop_in_messages``: fields of messages removed. ``drop_nulls``: null members of messages are removed.
     ``values``: field -> {old: new} for string values. ``tool_ids``: the form that ids of tool calls must have.

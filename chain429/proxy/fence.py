@@ -117,7 +117,7 @@ class Fence:
             reason = self._refusal(address, port)
             if reason:
                 _log.warning("refused %s:%s through the proxy: %s", host, port, reason)
-                flow.response = http.Response.make(403, reason, {"content-type": "text/plain; charset=utf-8"})
+                flow.response = http.Response.make(403, f"{reason}\n", {"content-type": "text/plain; charset=utf-8"})
                 return
 
     def server_connect(self, data: ServerConnectionHookData) -> None:

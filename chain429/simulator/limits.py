@@ -239,7 +239,6 @@ class Quota:
     """All windows of one key's bucket. Times that come in and go out are real ones; ``pace`` lies between."""
 
     def __init__(self, limits: Limits, window: Callable[[Period, int], Window], pace: Pace) -> None:
-        self.limits = limits
         self._pace = pace
         self._windows = {(metric, period): window(period, limit) for metric, period, limit in limits.given()}
 

@@ -34,6 +34,10 @@ _LARGEST_BODY = 64 * 1024 * 1024
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
+# From the key, the parsed body and the time.
+Decide = Callable[[str | None, object, float], Reply]
+
+
 class Simulator:
     """All simulated providers behind one port.
 
@@ -86,8 +90,8 @@ class Simulator:
         app.add_routes(routes(self.control))
         for provider in self.providers.values():
             prefix = f"/{provider.name}{provider.path}"
-            app.router.add_post(f"{prefix}/chat/completions", self._chat(provider))
-            app.router.add_get(f"{prefix}/models", self._models(provider))
+            app.router.add_post(f"{prefix}/chat/completions", self._endpoint(provider, provider.respond))
+            app.router.add_get(f"{prefix}/models", self._endpoint(provider, _lister(provider)))
         # Handlers are cancelled when their caller leaves: that is how ``closed_early`` is seen at once.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         await runner.setup()
@@ -110,20 +114,8 @@ class Simulator:
             task.cancel()
         await runner.cleanup()
 
-    def _chat(self, provider: SimulatedProvider) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        def decide(key: str | None, body: object, now: float) -> Reply:
-            return provider.respond(key, body, now)
-
-        return self._endpoint(provider, decide)
-
-    def _models(self, provider: SimulatedProvider) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        def decide(key: str | None, body: object, now: float) -> Reply:
-            return provider.list_models(key)
-
-        return self._endpoint(provider, decide)
-
     def _endpoint(
-        self, provider: SimulatedProvider, decide: Callable[[str | None, object, float], Reply]
+        self, provider: SimulatedProvider, decide: Decide
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         prefix = len(provider.name) + 1
 
@@ -181,6 +173,10 @@ class Simulator:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
                 transport.abort()
         return response
+
+
+def _lister(provider: SimulatedProvider) -> Decide:
+    return lambda key, body, now: provider.list_models(key)
 
 
 def _parsed(raw: bytes) -> object:

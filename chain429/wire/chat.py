@@ -50,8 +50,6 @@ class ChatRequest:
     include_usage: bool
     size: int
     max_tokens: int | None
-    tools: bool
-    images: bool
 
     @classmethod
     def parse(cls, body: bytes) -> ChatRequest:
@@ -89,8 +87,6 @@ class ChatRequest:
             include_usage=bool(options and options.get("include_usage")),
             size=len(body),
             max_tokens=_whole(values.get("max_completion_tokens")) or _whole(values.get("max_tokens")),
-            tools=bool(values.get("tools")),
-            images=any(_has_image(message) for message in messages),
         )
 
     @property
@@ -131,13 +127,6 @@ def _invalid(param: str, wanted: str) -> RequestError:
 
 def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _has_image(message: Mapping[str, Any]) -> bool:
-    content = message.get("content")
-    return isinstance(content, list) and any(
-        isinstance(part, dict) and part.get("type") == "image_url" for part in content
-    )
 
 
 class ChatReader:

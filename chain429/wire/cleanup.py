@@ -74,7 +74,7 @@ def _message(message: Any, rule: Cleanup) -> Any:
     role = message.get("role")
     if isinstance(role, str) and role in rule.roles:
         changed = {**changed, "role": rule.roles[role]}
-    if any(name in rule.drop_in_messages or (rule.drop_nulls and value is None) for name, value in changed.items()):
+    if not rule.drop_in_messages.isdisjoint(changed) or (rule.drop_nulls and None in changed.values()):
         changed = {
             name: value
             for name, value in changed.items()

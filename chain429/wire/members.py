@@ -33,6 +33,13 @@ _SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
 _DUMPS = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
+def _skip(text: str, at: int) -> int:
+    """Where the white space that may begin at ``at`` ends. Mostly there is none, or a space."""
+    if text[at : at + 1] > " ":
+        return at
+    return int(WHITESPACE.match(text, at).end())
+
+
 class Members:
     """The members of one JSON object: parsed values by name, and the text that each was read from.
 
@@ -67,14 +74,13 @@ class Members:
 
     @classmethod
     def _scan(cls, text: str) -> Members:
-        skip = WHITESPACE.match
-        at = skip(text, 0).end()
+        at = _skip(text, 0)
         if text[at : at + 1] != "{":
             _DECODER.decode(text)
             raise WireError("the body must be a JSON object")
         values: dict[str, Any] = {}
         spans: dict[str, tuple[int, int]] = {}
-        at = skip(text, at + 1).end()
+        at = _skip(text, at + 1)
         if text[at] == "}":
             at += 1
         else:
@@ -82,21 +88,21 @@ class Members:
                 if text[at] != '"':
                     raise json.JSONDecodeError("a member's name in double quotes was expected", text, at)
                 name, at = scanstring(text, at + 1, True)
-                at = skip(text, at).end()
+                at = _skip(text, at)
                 if text[at] != ":":
                     raise json.JSONDecodeError("':' was expected", text, at)
-                start = skip(text, at + 1).end()
+                start = _skip(text, at + 1)
                 values[name], end = _SCAN(text, start)
                 spans[name] = (start, end)
-                at = skip(text, end).end()
+                at = _skip(text, end)
                 mark = text[at]
                 at += 1
                 if mark == "}":
                     break
                 if mark != ",":
                     raise json.JSONDecodeError("',' or '}' was expected", text, at - 1)
-                at = skip(text, at).end()
-        at = skip(text, at).end()
+                at = _skip(text, at)
+        at = _skip(text, at)
         if at != len(text):
             raise json.JSONDecodeError("nothing was expected after the object", text, at)
         return cls(text, values, spans)

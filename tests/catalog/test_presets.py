@@ -135,7 +135,7 @@ def test_a_rule_carries_everything() -> None:
     data = ErrorRule.model_validate(fields)
     rule = data.rule()
     assert set(fields) == set(ErrorRule.model_fields)
-    assert (rule.kind, rule.status, rule.code, rule.scope) == (Kind.BUSY, {429}, {"c"}, Scope.ACCOUNT)
+    assert (rule.kind, set(rule.status), set(rule.code), rule.scope) == (Kind.BUSY, {429}, {"c"}, Scope.ACCOUNT)
     assert (rule.window, rule.seconds, rule.headers) == ("day", 2, (("h", "0"),))
     assert (rule.upstream, rule.page, rule.param, rule.limit) == (True, True, "p", "l")
     assert rule.says is not None

@@ -53,7 +53,8 @@ def gemini_quota(quota: str, value: str = "20", delay: str = "40s") -> str:
         '[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details. '
         "* Quota exceeded for metric: generativelanguage.googleapis.com/generate_content_free_tier_requests, limit: "
         f'{value}, model: gemini-2.5-flash\\nPlease retry in 40.121s.","status":"RESOURCE_EXHAUSTED","details":['
-        '{"@type":"type.googleapis.com/google.rpc.Help","links":[{"description":"Learn more about Gemini API quotas"}]},'
+        '{"@type":"type.googleapis.com/google.rpc.Help","links":[{"description":"Learn more about Gemini API '
+        'quotas"}]},'
         '{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaMetric":'
         '"generativelanguage.googleapis.com/generate_content_free_tier_requests","quotaId":"'
         f'{quota}","quotaDimensions":{{"location":"global","model":"gemini-2.5-flash"}},"quotaValue":"{value}"}}]}},'
@@ -70,22 +71,27 @@ PER_DAY_OPENROUTER = (
     '"openrouter_free_tier_daily"}},"user_id":"user_x"}'
 )
 UPSTREAM_OPENROUTER = (
-    '{"error":{"message":"Provider returned error","code":CODE,"metadata":{"raw":"meta-llama/llama-3.3-70b-instruct:free '
+    '{"error":{"message":"Provider returned error","code":CODE,'
+    '"metadata":{"raw":"meta-llama/llama-3.3-70b-instruct:free '
     'is temporarily rate-limited upstream. Please retry shortly, or add your own key…","provider_name":"Venice",'
     '"is_byok":false,"retry_after_seconds":17,"retry_after_seconds_raw":16.007,"headers":{"Retry-After":"17"}}},'
     '"user_id":"user_x"}'
 )
 GROQ_TPD = (
     "Rate limit reached for model `openai/gpt-oss-120b` in organization `org_01abc` service tier `on_demand` on tokens "
-    "per day (TPD): Limit 200000, Used 197494, Requested 4035. Please try again in 11m0.528s. Need more tokens? Upgrade "
+    "per day (TPD): Limit 200000, Used 197494, Requested 4035. Please try again in 11m0.528s. Need more tokens? "
+    "Upgrade "
     "to Dev Tier today at https://console.groq.com/settings/billing"
 )
 GROQ_RPM = (
-    "Rate limit reached for model `openai/gpt-oss-120b` in organization `org_01abc` service tier `on_demand` on requests "
-    "per minute (RPM): Limit 30, Used 30, Requested 1. Please try again in 2s. Need more tokens? Upgrade to Dev Tier today"
+    "Rate limit reached for model `openai/gpt-oss-120b` in organization `org_01abc` service tier `on_demand` on "
+    "requests "
+    "per minute (RPM): Limit 30, Used 30, Requested 1. Please try again in 2s. Need more tokens? Upgrade to Dev Tier "
+    "today"
 )
 GROQ_413 = (
-    "Request too large for model `openai/gpt-oss-120b` in organization `org_01abc` service tier `on_demand` on tokens per "
+    "Request too large for model `openai/gpt-oss-120b` in organization `org_01abc` service tier `on_demand` on tokens "
+    "per "
     "minute (TPM): Limit 8000, Requested 11088, please reduce your message size and try again. Need more tokens?"
 )
 DEEPSEEK_BALANCE = (
@@ -270,7 +276,8 @@ CASES = (
         "gemini unknown name",
         "gemini",
         400,
-        '[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \\"web_search_options\\": Cannot find '
+        '[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \\"web_search_options\\": '
+        "Cannot find "
         'field.","status":"INVALID_ARGUMENT"}}]',
         Kind.REJECTED,
         param="web_search_options",
@@ -303,7 +310,8 @@ CASES = (
         "gemini from where it is not offered",
         "gemini",
         400,
-        '[{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}]',
+        '[{"error":{"code":400,"message":"User location is not supported for the API use.",'
+        '"status":"FAILED_PRECONDITION"}}]',
         Kind.FAILED,
     ),
     Case(
@@ -320,7 +328,8 @@ CASES = (
         "openrouter free models per day, in words alone",
         "openrouter",
         429,
-        '{"error":{"message":"Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests '
+        '{"error":{"message":"Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model '
+        "requests "
         'per day","code":429}}',
         Kind.QUOTA_SPENT,
         Scope.MODEL,
@@ -400,7 +409,8 @@ CASES = (
         "openrouter more than the credit allows",
         "openrouter",
         402,
-        '{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 2000 tokens, but '
+        '{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 2000 '
+        "tokens, but "
         'can only afford 500.","code":402,"metadata":{"limit_source":"openrouter_credits"}}}',
         Kind.QUOTA_SPENT,
         Scope.MODEL,
@@ -447,7 +457,8 @@ CASES = (
         "openrouter context",
         "openrouter",
         400,
-        '{"error":{"message":"This endpoint\'s maximum context length is 8192 tokens. However, you requested about 9000 '
+        '{"error":{"message":"This endpoint\'s maximum context length is 8192 tokens. However, you requested about '
+        "9000 "
         'tokens (8000 of text input, 1000 in the output)","code":400}}',
         Kind.TOO_LARGE,
     ),
@@ -484,8 +495,10 @@ CASES = (
         "mistral unknown field",
         "mistral",
         422,
-        '{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","include_usage"],'
-        '"msg":"Extra inputs are not permitted","input":true}]},"type":"invalid_request_error","param":null,"code":null}',
+        '{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options",'
+        '"include_usage"],'
+        '"msg":"Extra inputs are not permitted","input":true}]},"type":"invalid_request_error","param":null,'
+        '"code":null}',
         Kind.REJECTED,
         param="stream_options.include_usage",
     ),
@@ -543,7 +556,8 @@ CASES = (
         "cloudflare neurons",
         "cloudflare",
         429,
-        '{"errors":[{"message":"AiError: AiError: you have used up your daily free allocation of 10,000 neurons, please '
+        '{"errors":[{"message":"AiError: AiError: you have used up your daily free allocation of 10,000 neurons, '
+        "please "
         "upgrade to Cloudflare's Workers Paid plan if you would like to continue usage. "
         '(00000000-0000-0000-0000-000000000000)","code":4006}],"success":false,"result":null}',
         Kind.QUOTA_SPENT,
@@ -572,7 +586,8 @@ CASES = (
         "cohere per minute",
         "cohere",
         429,
-        '{"id":"24e32f6d-0000","message":"You are using a Trial key, which is limited to 20 API calls / minute. You can '
+        '{"id":"24e32f6d-0000","message":"You are using a Trial key, which is limited to 20 API calls / minute. You '
+        "can "
         'continue"}',
         Kind.RATE_LIMITED,
         Scope.MODEL,
@@ -605,7 +620,8 @@ CASES = (
         "z.ai five hours, told in Beijing's time",
         "zai",
         429,
-        '{"error":{"code":"1308","message":"Usage limit reached for 5 hour. Your limit will reset at 2026-09-22 05:38:28"}}',
+        '{"error":{"code":"1308","message":"Usage limit reached for 5 hour. Your limit will reset at 2026-09-22 '
+        '05:38:28"}}',
         Kind.QUOTA_SPENT,
         Scope.ACCOUNT,
         until=at("2026-09-21 21:38:28"),
@@ -615,7 +631,8 @@ CASES = (
         "z.ai weekly or monthly",
         "zai",
         429,
-        '{"error":{"code":"1310","message":"Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-09-03 18:01:05"}}',
+        '{"error":{"code":"1310","message":"Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-09-03 '
+        '18:01:05"}}',
         Kind.QUOTA_SPENT,
         Scope.ACCOUNT,
         until=at("2026-09-03 10:01:05"),
@@ -626,7 +643,8 @@ CASES = (
         "z.ai weekly or monthly, a reset that is past",
         "zai",
         429,
-        '{"error":{"code":"1310","message":"Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-09-03 18:01:05"}}',
+        '{"error":{"code":"1310","message":"Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-09-03 '
+        '18:01:05"}}',
         Kind.QUOTA_SPENT,
         Scope.ACCOUNT,
         after=86400,
@@ -646,7 +664,8 @@ CASES = (
         "hugging face credit",
         "huggingface",
         402,
-        '{"error":"You have depleted your monthly included credits. Purchase pre-paid credits to continue using Inference '
+        '{"error":"You have depleted your monthly included credits. Purchase pre-paid credits to continue using '
+        "Inference "
         'Providers. Alternatively, subscribe to PRO to get 20x more included credits."}',
         Kind.QUOTA_SPENT,
         Scope.ACCOUNT,
@@ -657,7 +676,8 @@ CASES = (
         "hugging face unknown model",
         "huggingface",
         400,
-        '{"error":{"message":"The requested model \'x\' does not exist.","type":"invalid_request_error","param":"model",'
+        '{"error":{"message":"The requested model \'x\' does not exist.","type":"invalid_request_error",'
+        '"param":"model",'
         '"code":"model_not_found"}}',
         Kind.GONE,
         Scope.ENTRY,
@@ -684,7 +704,8 @@ CASES = (
         "ollama weekly",
         "ollama-cloud",
         429,
-        '{"error":"you (name) have reached your weekly usage limit, upgrade for higher limits: https://ollama.com/upgrade or '
+        '{"error":"you (name) have reached your weekly usage limit, upgrade for higher limits: '
+        "https://ollama.com/upgrade or "
         'add usage credits: https://ollama.com/settings (ref: 00000000-0000-0000-0000-000000000000)"}',
         Kind.QUOTA_SPENT,
         Scope.ACCOUNT,
@@ -716,7 +737,8 @@ CASES = (
         "ollama subscription",
         "ollama-cloud",
         403,
-        '{"error":{"message":"this model requires a subscription, upgrade for access: https://ollama.com/upgrade (ref: x)",'
+        '{"error":{"message":"this model requires a subscription, upgrade for access: https://ollama.com/upgrade '
+        '(ref: x)",'
         '"type":"api_error","param":null}}',
         Kind.GONE,
         Scope.MODEL,
@@ -743,7 +765,8 @@ CASES = (
         "together",
         "together",
         429,
-        '{"error":{"message":"You have been rate limited. Your rate limit is 60 queries per minute. …","type":"credit_limit",'
+        '{"error":{"message":"You have been rate limited. Your rate limit is 60 queries per minute. …",'
+        '"type":"credit_limit",'
         '"param":null,"code":null}}',
         Kind.RATE_LIMITED,
         Scope.MODEL,
@@ -815,7 +838,8 @@ CASES = (
         "moonshot requests per minute",
         "moonshot",
         429,
-        '{"error":{"message":"Your account org-x<ak-y> request reached organization max RPM: 3, please try again after 1 '
+        '{"error":{"message":"Your account org-x<ak-y> request reached organization max RPM: 3, please try again '
+        "after 1 "
         'seconds","type":"rate_limit_reached_error"}}',
         Kind.RATE_LIMITED,
         Scope.ACCOUNT,
@@ -866,7 +890,8 @@ CASES = (
         "openai",
         429,
         openai_error(
-            "Rate limit reached for gpt-4.1-mini in organization org-x on tokens per min (TPM): Limit 200000, Used 199000, "
+            "Rate limit reached for gpt-4.1-mini in organization org-x on tokens per min (TPM): Limit 200000, Used "
+            "199000, "
             "Requested 2000. Please try again in 300ms.",
             "rate_limit_exceeded",
             "tokens",
@@ -905,8 +930,10 @@ CASES = (
         "anthropic input tokens",
         "anthropic",
         429,
-        '{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed the rate limit for your '
-        'organization (00000000-0000-0000-0000-000000000000) of 30,000 input tokens per minute. …"},"request_id":"req_x"}',
+        '{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed the rate limit for '
+        "your "
+        'organization (00000000-0000-0000-0000-000000000000) of 30,000 input tokens per minute. …"},'
+        '"request_id":"req_x"}',
         Kind.RATE_LIMITED,
         Scope.MODEL,
         after=33,
@@ -926,7 +953,8 @@ CASES = (
         "anthropic credit",
         "anthropic",
         400,
-        '{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the '
+        '{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access '
+        "the "
         'Anthropic API. Please go to Plans & Billing to upgrade"}}',
         Kind.UNAUTHORIZED,
         Scope.CREDENTIAL,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,15 +73,33 @@ def test_data_is_inside(installed: Path, tmp_path: Path) -> None:
     assert not [name for name in listed if name.startswith(("tests/", "scripts/"))]
 
 
-def test_installed_addon_is_loaded_by_mitmdump(installed: Path, tmp_path: Path) -> None:
-    """mitmdump is only asked to list its options; the addon's are among them once it is loaded."""
+def test_installed_addon_runs_in_mitmdump(installed: Path, tmp_path: Path) -> None:
+    """With no configuration and no key it comes up on the simulator, says where it listens, and ends when told to."""
     where = "from importlib.resources import files; print(files('chain429') / '_addon' / 'chain429.py')"
     addon = subprocess.check_output([installed / "python", "-c", where], cwd=tmp_path, text=True).strip()
     assert Path(addon).is_relative_to(installed.parent)
+    ports = ["-p", "0", "--set", "chain429_listen=127.0.0.1:0", "--set", "chain429_pages=127.0.0.1:0"]
+    folders = ["--set", f"confdir={tmp_path}", "--set", f"chain429_data_dir={tmp_path}"]
     run = "from mitmproxy.tools.main import mitmdump; mitmdump()"
-    options = ["-s", addon, "--set", f"confdir={tmp_path}", "--set", f"chain429_data_dir={tmp_path}", "--options"]
-    command = [str(installed / "python"), "-c", run, *options]
-    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "chain429_listen" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    process = subprocess.Popen(
+        [str(installed / "python"), "-c", run, "-q", "-s", addon, *ports, *folders],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": os.defpath, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    # Should it neither come up nor end, reading ends all the same.
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    with process:
+        assert process.stdout
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.strip().startswith("API "):
+                process.terminate()
+    watchdog.cancel()
+    assert process.returncode == 0, "".join(said)
+    assert f"chain429 {__version__}\n" in said
+    assert "Traceback" not in "".join(said)

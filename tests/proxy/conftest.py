@@ -1,12 +1,18 @@
-"""Flows and connections as mitmproxy makes them, without a proxy and a port."""
+"""Flows and connections as mitmproxy makes them, without a proxy and a port.
+
+Fixtures that make a context of mitmproxy are asynchronous, for it makes a loop of its own where none runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
 from mitmproxy import connection, http
+from mitmproxy.addons.proxyauth import ProxyAuth
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.addons.save import Save
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.test import taddons, tflow, tutils
@@ -27,7 +33,8 @@ def request(
     local: bool = True,
 ) -> http.HTTPFlow:
     """A live flow whose headers have just arrived."""
-    flow = tflow.tflow(req=tutils.treq(headers=http.Headers([(b"authorization", b"Bearer sk-tool")])))
+    sent = http.Headers([(b"Host", b"set below"), (b"Authorization", b"Bearer sk-tool")])
+    flow = tflow.tflow(req=tutils.treq(headers=sent))
     flow.request.url = url
     flow.request.headers.update(headers or {})
     flow.client_conn.proxy_mode = ProxyMode.parse(mode)
@@ -60,9 +67,9 @@ def steering(gateway: Gateway) -> Steering:
 
 
 @pytest.fixture
-def options() -> Iterator[Callable[..., None]]:
+async def options() -> AsyncIterator[Callable[..., None]]:
     """mitmproxy's options, those of the addon with them; call it to set some."""
-    with taddons.context(Addon({})) as context:
+    with taddons.context(Proxyserver(), ProxyAuth(), Save(), Addon({})) as context:
         yield context.options.update
 
 
@@ -86,24 +93,15 @@ class Handler:
     transports: dict[connection.Connection, Transport]
 
 
-class ProxyServer:
-    """mitmproxy's addon of that name, with the one connection that a test is about."""
-
-    name = "proxyserver"
-
-    def __init__(self, data: ServerConnectionHookData) -> None:
-        self.writer = Writer()
-        self.connections = {data.client.id: Handler({data.server: Transport(self.writer)})}
-
-
 @pytest.fixture
-def proxyserver() -> Iterator[Callable[[ServerConnectionHookData], Writer]]:
+async def proxyserver() -> AsyncIterator[Callable[[ServerConnectionHookData], Writer]]:
     """Makes mitmproxy have this connection; gives what would close it."""
-    with taddons.context(Addon({})) as context:
+    server = Proxyserver()
+    with taddons.context(server, ProxyAuth(), Save(), Addon({})):
 
         def has(data: ServerConnectionHookData) -> Writer:
-            server = ProxyServer(data)
-            context.master.addons.add(server)
-            return server.writer
+            writer = Writer()
+            server.connections[data.client.id] = Handler({data.server: Transport(writer)})  # type: ignore[assignment]
+            return writer
 
         yield has

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 from mitmproxy import exceptions
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.addons.save import Save
 from mitmproxy.addons.termlog import TermLog
 from mitmproxy.test import taddons
 
@@ -34,8 +37,8 @@ def addon(config: Path) -> Addon:
 
 
 @pytest.fixture
-def context(addon: Addon) -> Iterator[taddons.context]:
-    with taddons.context(addon) as context:
+async def context(addon: Addon) -> AsyncIterator[taddons.context]:
+    with taddons.context(Proxyserver(), Save(), addon) as context:
         context.options.update(chain429_listen="127.0.0.1:0", chain429_pages="127.0.0.1:0")
         yield context
 
@@ -81,7 +84,7 @@ async def test_a_reloaded_script_waits_for_the_ports_of_its_predecessor(
     # As mitmproxy does it: nothing of this is awaited.
     successor = Addon({"CHAIN429_CONFIG": str(config), "XDG_DATA_HOME": str(config.parent)})
     left = addon.done()
-    with taddons.context(successor) as second:
+    with taddons.context(Proxyserver(), Save(), successor) as second:
         second.options.update(chain429_listen=f"127.0.0.1:{port}", chain429_pages="127.0.0.1:0")
         started = successor.running()
         assert successor.app is None
@@ -115,7 +118,7 @@ async def test_another_configuration_is_taken_over_or_refused(
 async def test_what_is_wrong_is_said_once_and_ends_mitmdump(
     addon: Addon, context: taddons.context, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config.write_text("providers: {home: {base_uri: x}}\nchains: {}\n", encoding="utf-8")
+    await asyncio.to_thread(config.write_text, "providers: {home: {base_uri: x}}\nchains: {}\n", encoding="utf-8")
     terminal = TermLog()
     context.master.addons.add(terminal)
     try:

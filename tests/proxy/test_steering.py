@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from mitmproxy import http, tls
+from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.view import View
 from mitmproxy.options import Options
 from mitmproxy.proxy import context
@@ -169,8 +170,8 @@ def test_answers_of_others_are_not_touched(steering: Steering, options: Callable
 
 
 @pytest.mark.parametrize("end", ["response", "error"])
-def test_where_flows_are_shown_the_streamed_text_is_kept(steering: Steering, end: str) -> None:
-    with taddons.context(View(), Addon({})):
+async def test_where_flows_are_shown_the_streamed_text_is_kept(steering: Steering, end: str) -> None:
+    with taddons.context(Proxyserver(), View(), Addon({})):
         flow = request()
         steering.requestheaders(flow)
         flow.response = answer()

@@ -37,7 +37,6 @@ def test_a_request_says_what_the_gateway_must_know() -> None:
         b'"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:"}}]}]}'
     )
     assert (request.model, request.stream, request.include_usage, request.max_tokens) == ("m", True, True, 7)
-    assert (request.tools, request.images) == (True, True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,262 @@
+"""Programs that tests start, watch and end; and the simulated providers that they talk to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Self
+
+import pytest
+
+from chain429.simulator import Simulator
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ADDON = ROOT / "addons" / "chain429.py"
+# Beside the Python that runs the tests.
+PROGRAMS = Path(sys.executable).parent
+
+PROVIDER_KEY = "sim-provider-key-0123456789"
+TOOL_KEY = "sk-tool-0123456789abcdef"
+
+CONFIG = """
+providers:
+  groq: {{keys: [env:PROVIDER_KEY], base_url: {groq}}}
+  home: {{keys: [env:PROVIDER_KEY], base_url: {generic}}}
+chains:
+  default: [groq/openai/gpt-oss-120b, home/qwen3]
+aliases: {{"gpt-*": default}}
+"""
+
+
+class Program:
+    """A program that runs till the block is left; what it prints is there to wait for."""
+
+    def __init__(self, command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._printed = threading.Condition()
+        self._text = {"out": "", "err": ""}
+        assert self._process.stdout
+        assert self._process.stderr
+        self._readers = [
+            threading.Thread(target=self._read, args=(name, stream))
+            for name, stream in (("out", self._process.stdout), ("err", self._process.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name: str, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._printed:
+                    self._text[name] += line
+                    self._printed.notify_all()
+        with self._printed:
+            self._printed.notify_all()
+
+    @property
+    def out(self) -> str:
+        return self._text["out"]
+
+    @property
+    def err(self) -> str:
+        return self._text["err"]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_for(self, pattern: str, *, stream: str = "out", seconds: float = 30) -> re.Match[str]:
+        """The first match in what was printed; fails when the program ends, or time does, without one."""
+
+        def said() -> re.Match[str] | None:
+            return re.search(pattern, self._text[stream], re.MULTILINE)
+
+        with self._printed:
+            self._printed.wait_for(lambda: said() or not any(reader.is_alive() for reader in self._readers), seconds)
+            found = said()
+        assert found, f"no {pattern!r} in what it printed:\n{self.out}\n{self.err}"
+        return found
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = 30) -> int:
+        """Its exit status, once it has ended by itself."""
+        status = self._process.wait(seconds)
+        for reader in self._readers:
+            reader.join()
+        return status
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.send(number)
+        return self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self.wait()
+
+
+class Front(Program):
+    """mitmdump or mitmweb with the addon, on free ports."""
+
+    @property
+    def api(self) -> str:
+        return self.wait_for(r"^  API +(http://\S+)/v1$")[1]
+
+    @property
+    def pages(self) -> str:
+        return self.wait_for(r"^  pages +(http://[^/\s]+)")[1]
+
+    @property
+    def proxy(self) -> str:
+        return self.wait_for(r"^  proxy +(http://\S+) ")[1]
+
+    @property
+    def reverse(self) -> str:
+        return self.wait_for(r"^  reverse +(http://\S+/v1) ")[1]
+
+    @property
+    def token(self) -> str:
+        return self.wait_for(r"^  token +(\S+)$")[1]
+
+
+class Providers:
+    """The simulator, in a thread of its own; ``call`` does something to it there."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.simulator = Simulator()
+        self.run(self.simulator.start())
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        async def there() -> Any:
+            return function(*arguments, **named)
+
+        return self.run(there())
+
+    def received(self) -> list[Any]:
+        found: list[Any] = self.call(self.simulator.control.received)
+        return found
+
+    def script(self, provider: str, fault: str, times: int = 1, **arguments: object) -> None:
+        self.call(self.simulator.control.script, provider, fault, times, **arguments)
+
+    def stop(self) -> None:
+        self.run(self.simulator.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def until(condition: Callable[[], object], *, seconds: float = 10) -> None:
+    """Wait for what happens in another process."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it has not come about in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Iterator[Providers]:
+    providers = Providers()
+    yield providers
+    providers.stop()
+
+
+@pytest.fixture
+def providers(simulated: Providers) -> Providers:
+    """The simulated providers, with nothing left of what other tests did to them."""
+    simulated.call(simulated.simulator.control.reset)
+    return simulated
+
+
+@pytest.fixture(scope="session")
+def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where mitmproxy keeps its certificate authority: made once, for that takes a second."""
+    return tmp_path_factory.mktemp("mitmproxy")
+
+
+class Starter:
+    """Starts fronts in a folder of their own, elsewhere than in the checkout, and ends them."""
+
+    def __init__(self, folder: Path, confdir: Path, config: str, stack: ExitStack) -> None:
+        self.folder = folder
+        self.certificate = confdir / "mitmproxy-ca-cert.pem"
+        self.config = folder / "config.yaml"
+        self.config.write_text(config, encoding="utf-8")
+        self.env = {
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "PATH": os.defpath,
+            "PROVIDER_KEY": PROVIDER_KEY,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self.options = {
+            "confdir": str(confdir),
+            "chain429_config": str(self.config),
+            "chain429_data_dir": str(folder / "data"),
+            "chain429_listen": "127.0.0.1:0",
+            "chain429_pages": "127.0.0.1:0",
+        }
+        self._stack = stack
+
+    def arguments(self, **options: str) -> list[str]:
+        """mitmproxy's, with options of ours changed or added; a free port for itself."""
+        told = {**self.options, **options}
+        return ["--listen-port", "0", *(part for name in told for part in ("--set", f"{name}={told[name]}"))]
+
+    def begin(self, *more: str | Path, program: str = "mitmdump", **options: str) -> Front:
+        return self.run([PROGRAMS / program, "-s", ADDON, *self.arguments(**options), *more])
+
+    def run(self, command: Sequence[str | Path], *, cwd: Path | None = None) -> Front:
+        return self._stack.enter_context(Front(command, cwd=cwd or self.folder, env=self.env))
+
+    def start(self, *more: str | Path, program: str = "mitmdump", **options: str) -> Front:
+        """One that has started."""
+        front = self.begin(*more, program=program, **options)
+        front.wait_for("^Try it:$")
+        return front
+
+
+def config_of(simulated: Providers) -> str:
+    return CONFIG.format(**{name: simulated.simulator.base_url(name) for name in ("groq", "generic")})
+
+
+@pytest.fixture(scope="module")
+def shared(simulated: Providers, confdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """For what several tests of a module use."""
+    with ExitStack() as stack:
+        yield Starter(tmp_path_factory.mktemp("shared"), confdir, config_of(simulated), stack)
+
+
+@pytest.fixture
+def starter(simulated: Providers, confdir: Path, tmp_path: Path) -> Iterator[Starter]:
+    """For what one test alone uses."""
+    with ExitStack() as stack:
+        yield Starter(tmp_path, confdir, config_of(simulated), stack)
