@@ -248,6 +248,7 @@ class Engine:
             self._finish(call, served, Outcome.of(Kind.SERVED, "served", status=200), self._clock.monotonic())
             headers["content-type"] = "application/json"
             return Reply(200, headers, served.body)
+        self._ledger.answering(served.lease)
         headers |= {
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-cache",

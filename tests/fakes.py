@@ -26,9 +26,9 @@ class FakeClock:
         return self.time - 1_000_000.0
 
     async def sleep(self, seconds: float) -> None:
-        woken = asyncio.get_running_loop().create_future()
-        self._waiting.append((self.time + seconds, lambda: woken.done() or woken.set_result(None)))
-        await woken
+        woken = asyncio.Event()
+        self._waiting.append((self.time + seconds, woken.set))
+        await woken.wait()
 
     def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
         return self._timeout(seconds)

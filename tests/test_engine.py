@@ -138,7 +138,7 @@ async def test_the_first_target_answers_and_says_so() -> None:
     assert world.ledger.leased() == 0
 
 
-FAILURES = {
+FAILURES: dict[str, tuple[FakeAnswer | Exception, str]] = {
     "429 with a window": (error(429, TOO_MANY, retry_after="20"), "rate_limited"),
     "429 with nothing": (error(429, b""), "rate_limited"),
     "500": (error(500), "failed"),
@@ -177,7 +177,7 @@ async def test_every_failure_moves_on_to_the_next_provider(name: str) -> None:
     assert world.ledger.leased() == 0
 
 
-STREAM_FAILURES = {
+STREAM_FAILURES: dict[str, tuple[FakeAnswer | Exception, str]] = {
     "nothing": (stream(), "failed"),
     "only its role": (stream(ROLE), "failed"),
     "cut before a word": (stream(ROLE, Cut("cut")), "failed"),

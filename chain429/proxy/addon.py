@@ -24,10 +24,10 @@ from chain429 import log
 from chain429.app import DRAIN_SECONDS, App, Options, banner, find_config, launch
 from chain429.clock import Clock, SystemClock
 from chain429.config import load as load_config
-from chain429.errors import Chain429Error, ConfigError
+from chain429.errors import Chain429Error, ConfigError, StartError
 from chain429.proxy import events, listening
 from chain429.proxy.fence import Fence
-from chain429.proxy.host import addon, options_error, set_options
+from chain429.proxy.host import addon, options_error, set_options, take_deferred
 from chain429.proxy.steering import Gateway, Steering
 from chain429.redact import Redactor
 from chain429.web.server import Listener
@@ -48,18 +48,22 @@ _OPTIONS: tuple[tuple[str, type, str | bool, str], ...] = (
 
 
 class Addon:
-    """What ``addons/chain429.py`` registers. ``addons`` are parts of it, which mitmproxy calls as it calls this one;
-    ``app`` is what runs, None while nothing does."""
+    """What ``addons/chain429.py`` registers.
+
+    ``addons`` are parts of it, which mitmproxy calls as it calls this one. ``app`` is what runs, None while nothing
+    does. ``wrong`` tells what is wrong with the options that were given at the start, if something is.
+    """
 
     name = "chain429"
     # Addons that a reloaded script has left behind, and that still have the ports.
     _leaving: ClassVar[set[asyncio.Task[None]]] = set()
 
     def __init__(self, environ: Mapping[str, str] = os.environ, clock: Clock | None = None) -> None:
+        self.app: App | None = None
+        self.wrong: str | None = None
         self._environ = environ
         self._clock = clock or SystemClock()
         self._redact = Redactor()
-        self.app: App | None = None
         self._handler: logging.Handler | None = None
         self._starting: asyncio.Task[bool] | None = None
         self._steering = Steering()
@@ -70,8 +74,10 @@ class Addon:
     def load(self, loader: Loader) -> None:
         for name, kind, default, about in _OPTIONS:
             loader.add_option(f"chain429_{name}", kind, default, about)
+        self.wrong = take_deferred("chain429_")
         # With the eager one mitmproxy connects to hosts before it is known that the gateway answers for them.
-        set_options(connection_strategy="lazy")
+        # Flows are then listed by the host that was asked for, not by the gateway's address.
+        set_options(connection_strategy="lazy", showhost=True)
         if listening.wants_loopback(ctx.options.listen_host, listening.parsed(ctx.options.mode)):
             set_options(listen_host=listening.LOOPBACK)
 
@@ -111,6 +117,8 @@ class Addon:
         if _version(VERSION) < _SAFE_VERSION:
             _log.warning("mitmproxy %s lacks security fixes that later ones have: use Python 3.12 or newer", VERSION)
         try:
+            if self.wrong:
+                raise StartError(self.wrong)
             await listening.keep_to_loopback()
             app = await launch(self._options(), self._environ, self._clock, self._redact)
         except Chain429Error as error:

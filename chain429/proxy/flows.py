@@ -20,6 +20,9 @@ STEERED = "chain429"
 _HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", TOKEN_HEADER)
 _PARAMETERS = ("key", "api_key", "api-key", "access_token")
 
+# mitmproxy shows it as a sign beside the flow.
+_RETRIED = ":repeat:"
+
 # More of an answer than this is not kept to be looked at.
 _KEPT_BYTES = 8 * 1024 * 1024
 
@@ -43,6 +46,12 @@ def drop_credentials(request: http.Request) -> None:
             del request.query[name]
 
 
+def from_a_page(headers: Mapping[str, str]) -> bool:
+    """Whether a browser sent this for a web page: any page can make it do so, without the user's knowledge."""
+    site = headers.get("sec-fetch-site", "none")
+    return headers.get("origin", "").startswith(("http://", "https://", "null")) or site != "none"
+
+
 def steer(flow: http.HTTPFlow, address: tuple[str, int]) -> None:
     """Point a flow at the gateway. The client's Host header stays, so the flow is still shown by the name asked for."""
     # The request's own properties would rewrite the Host header.
@@ -63,7 +72,9 @@ def annotate(flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
     told = "1 attempt" if attempts == "1" else f"{attempts} attempts"
     flow.comment = f"{f'{chain} -> ' if chain else ''}{served}, {told}"
     if int(attempts) > 1:
-        flow.marked = ":repeat:"
+        flow.marked = _RETRIED
+    elif flow.marked == _RETRIED:
+        flow.marked = ""  # sent again, and better this time
 
 
 def refuse(flow: http.HTTPFlow, status: int, sentence: str, code: str) -> None:

@@ -12,9 +12,11 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from chain429.config import ProxyFile
 from chain429.proxy.fence import is_loopback
-from chain429.proxy.flows import STEERED, Kept, annotate, covered, drop_credentials, refuse, steer
+from chain429.proxy.flows import STEERED, Kept, annotate, covered, drop_credentials, from_a_page, refuse, steer
 from chain429.proxy.host import addon
 from chain429.web.auth import Peer
+
+_NO_TOKEN = "The client token is missing or wrong. Programs on this machine need none; web pages and other machines do."  # noqa: S105  no token
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +61,15 @@ class Steering:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not self._covers_flow(flow):
             return
-        known = bool(self.gateway and self.gateway.knows(flow.request.headers))
+        welcome = self.gateway is not None and self._welcome(flow, self.gateway)
         # Before anything else, for a flow that failed is shown and written to files as well.
         drop_credentials(flow.request)
         if not flow.live or flow.response or flow.error:
             return
         if self.gateway is None:
             refuse(flow, 503, "chain429 is starting or stopping; try again.", "not_running")
-        elif not (known or is_loopback(flow.client_conn.peername) or "proxyauth" in flow.metadata):
-            refuse(flow, 401, "The client token is missing or wrong; only this machine needs none.", "invalid_api_key")
+        elif not welcome:
+            refuse(flow, 401, _NO_TOKEN, "invalid_api_key")
         else:
             steer(flow, self.gateway.address)
             self._led.add(flow.client_conn.peername)
@@ -78,6 +80,11 @@ class Steering:
             # Where that leads was the user's decision; what Host a client names is not.
             return self.covers(mode.address[0])
         return self.covers(flow.request.pretty_host) or self.covers(flow.request.host)
+
+    def _welcome(self, flow: http.HTTPFlow, gateway: Gateway) -> bool:
+        """Being allowed to use the proxy stands in for a token, except for web pages: their users may know nothing."""
+        allowed = is_loopback(flow.client_conn.peername) or "proxyauth" in flow.metadata
+        return (allowed and not from_a_page(flow.request.headers)) or gateway.knows(flow.request.headers)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response and STEERED in flow.metadata:

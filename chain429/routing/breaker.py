@@ -1,7 +1,7 @@
 """The circuit breaker of a provider: closed, open, half-open.
 
 It opens after ``failures`` failures in a row, lets exactly one probe through once ``seconds`` have passed, and closes
-when a call succeeds. Transitions are lazy: the state follows from what is stored and ``now``; there are no timers.
+when that probe succeeds. Transitions are lazy: the state follows from what is stored and ``now``; there are no timers.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ class BreakerPolicy:
 class Breaker:
     """One provider's breaker.
 
-    Ask ``state`` before a call; when the call goes out, ``start``; when it is over exactly one of ``succeeded``,
-    ``failed`` and ``undecided`` (neither: a 429, a client that left).
+    Ask ``admits`` before a call; when the call goes out, ``start``; when it is over exactly one of ``succeeded``,
+    ``failed`` and ``undecided`` (neither, such as a client that left). ``call`` is the very object that ``start`` got.
+    While the breaker is not closed, only its probe counts: calls that were under way when it opened tell nothing new.
     """
 
-    __slots__ = ("_opened", "_policy", "_probing", "_row", "last_reason")
+    __slots__ = ("_opened", "_policy", "_probe", "_row", "last_reason")
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
         self._row = 0
         self._opened: float | None = None
-        self._probing = False
+        self._probe: object = None
         self.last_reason = ""
 
     def state(self, now: float) -> BreakerState:
@@ -41,37 +42,54 @@ class Breaker:
         # A clock that was set back must not keep it open for longer than one period from now.
         if now < self._opened:
             self._opened = now
-        return "half-open" if now - self._opened >= self._policy.seconds else "open"
+        return "half-open" if now >= self._opened + self._policy.seconds else "open"
 
     def admits(self, now: float) -> bool:
         """Whether a call may go out: always when closed, one at a time when half-open."""
-        state = self.state(now)
-        return state == "closed" or (state == "half-open" and not self._probing)
+        return self._opened is None or (self._probe is None and self.state(now) == "half-open")
 
     @property
     def until(self) -> float | None:
         """When it lets a probe through (Unix seconds), while it is not closed."""
         return None if self._opened is None else self._opened + self._policy.seconds
 
-    def start(self, now: float) -> None:
+    def start(self, call: object, now: float) -> None:
         if self.state(now) == "half-open":
-            self._probing = True
+            self._probe = call
 
-    def succeeded(self) -> None:
-        self._row = 0
-        self._opened = None
-        self._probing = False
-        self.last_reason = ""
+    def answering(self, call: object) -> None:
+        """The call's answer has begun, though it may go on for minutes.
 
-    def failed(self, now: float, reason: str) -> None:
+        A probe has then done its part and others may follow, but until one succeeds a single failure opens it again.
+        """
+        if call is self._probe:
+            self._opened = self._probe = None
+
+    def succeeded(self, call: object = None) -> None:
+        if self._counts(call):
+            self.reset()
+
+    def failed(self, now: float, reason: str, call: object = None) -> None:
+        if not self._counts(call):
+            return
         self._row += 1
-        self._probing = False
+        self._probe = None
         self.last_reason = reason
         if self._opened is not None or self._row >= self._policy.failures:
             self._opened = now
 
-    def undecided(self) -> None:
-        self._probing = False
+    def undecided(self, call: object) -> None:
+        if call is self._probe:
+            self._probe = None
+
+    def _counts(self, call: object) -> bool:
+        return self._opened is None or (call is not None and call is self._probe)
+
+    def reset(self) -> None:
+        """Close it and forget every failure."""
+        self._row = 0
+        self._opened = self._probe = None
+        self.last_reason = ""
 
     def adopt(self, policy: BreakerPolicy) -> None:
         """Go on with what was learned under new numbers (after a reload)."""

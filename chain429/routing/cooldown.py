@@ -5,6 +5,7 @@ and a success ends it. Everything is computed from stored times and ``now``."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -80,25 +81,35 @@ class Cooldowns:
         self._held: dict[Key, Cooldown] = {}
 
     def bench(self, target: Target, outcome: Outcome, now: float) -> Cooldown | None:
-        """Bench what the outcome says. Returns the cooldown, or None where this kind benches nothing."""
+        """Bench what the outcome says. Returns the cooldown that now holds, or None where this kind benches nothing.
+
+        What holds is only ever lengthened: a short "busy" must not end a spent day early.
+        """
         if outcome.scope is None or outcome.kind not in GROWTH:
             return None
         key = _key(target, outcome.scope)
         before = self._held.get(key)
+        holds = before is not None and before.holds(now)
         growth = GROWTH[outcome.kind]
         strikes = 0
         if before and before.kind is outcome.kind and now - before.until < growth.longest:
             # Calls that were under way together fail together: only one after the bench's end is a new strike.
-            strikes = before.strikes if before.holds(now) else before.strikes + 1
+            strikes = before.strikes if holds else before.strikes + 1
         until = outcome.until if outcome.until is not None else now + growth.seconds(strikes)
-        if before and before.holds(now) and before.kind is not outcome.kind and before.until > until:
-            # The longer reason stays: a short "busy" must not end a spent day early.
+        until = min(until, now + _LONGEST)
+        if before and holds and before.until >= until:
             return before
-        found = Cooldown(outcome.kind, outcome.reason, now, min(until, now + _LONGEST), strikes)
         if len(self._held) >= _MOST:
-            self._held = {old: held for old, held in self._held.items() if held.holds(now)}
-        self._held[key] = found
+            self._forget(now)
+        found = self._held[key] = Cooldown(outcome.kind, outcome.reason, now, until, strikes)
         return found
+
+    def _forget(self, now: float) -> None:
+        """Make room: what has ended goes, and of the rest, where it is too much, the half that ends soonest."""
+        kept = [(key, held) for key, held in self._held.items() if held.holds(now)]
+        if len(kept) > _MOST // 2:
+            kept = sorted(kept, key=lambda item: item[1].until)[len(kept) // 2 :]
+        self._held = dict(kept)
 
     def of(self, target: Target, now: float) -> Cooldown | None:
         """The cooldown that keeps this target on the bench longest, if any does."""
@@ -112,8 +123,15 @@ class Cooldowns:
                 longest = found
         return longest
 
-    def clear(self, target: Target) -> None:
-        """End every cooldown of this target: it was served, or a user says so."""
-        if self._held:
-            for key in _keys(target):
-                self._held.pop(key, None)
+    def clear(self, target: Target, before: float = math.inf) -> bool:
+        """End the target's cooldowns that began ``before`` (Unix seconds): a call that went out then was served.
+
+        What was learned while that call was under way is newer than its success, so it stays. Returns whether there
+        were any.
+        """
+        if not self._held:
+            return False
+        ended = [key for key in _keys(target) if key in self._held and self._held[key].since < before]
+        for key in ended:
+            del self._held[key]
+        return bool(ended)

@@ -6,7 +6,8 @@ caller brings ``now`` and does the waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chain429.routing.breaker import Breaker, BreakerPolicy
@@ -25,7 +26,8 @@ _STATES: dict[Kind, TargetState] = {
 }
 # For so long it is remembered that a request of some size did not fit.
 _CEILING_SECONDS = 3600.0
-_MOST_CEILINGS = 10_000
+# Clients can name models at will, so what is remembered of them is bounded.
+_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class Refusal:
     reason: str
     until: float | None = None
     limited: bool = False  # whether a rate limit or a quota is the cause
+
+
+@dataclass(frozen=True, slots=True)
+class _BenchedEntry:
+    targets: tuple[Target, ...]
+    since: float
+    until: float
+    refusals: Mapping[Target, Refusal]
 
 
 class Ledger:
@@ -49,6 +59,9 @@ class Ledger:
         self._pool = Pool()
         self._ceilings: dict[tuple[str, str], tuple[int, float]] = {}
         self._refused_params: dict[tuple[str, str], frozenset[str]] = {}
+        # Entries that are benched whole: since when that is known, until when it holds, and why. Emptied whenever
+        # anything is learned that can change it.
+        self._benched_entries: dict[tuple[str, str], _BenchedEntry] = {}
 
     def configure(self, policy: BreakerPolicy, providers: Iterable[Provider]) -> None:
         """Go on under a new configuration."""
@@ -56,25 +69,54 @@ class Ledger:
         for breaker in self._breakers.values():
             breaker.adopt(policy)
         self._limits.configure(key for provider in providers for key in provider.credentials)
+        self._benched_entries.clear()
 
     def breaker(self, provider: str) -> Breaker:
         return self._breakers.get(provider) or self._breakers.setdefault(provider, Breaker(self._policy))
 
+    def refusals(self, entry: Entry, need: Need, now: float) -> Mapping[Target, Refusal]:
+        """The targets of ``entry`` whose calls would be wasted now, and why."""
+        key = (entry.provider.id, entry.model)
+        benched = self._benched_entries.get(key)
+        if benched and benched.since <= now < benched.until and benched.targets == entry.targets:
+            return benched.refusals
+        refusals: dict[Target, Refusal] = {}
+        until = math.inf
+        for target in entry.targets:
+            refusal = self._benched(target, now)
+            until = 0.0 if refusal is None or refusal.until is None else min(until, refusal.until)
+            refusal = refusal or self._unfit(target, need, now)
+            if refusal:
+                refusals[target] = refusal
+        if until > now:
+            if len(self._benched_entries) >= _MOST:
+                self._benched_entries.clear()
+            self._benched_entries[key] = _BenchedEntry(entry.targets, now, until, refusals)
+        return refusals
+
     def refusal(self, target: Target, need: Need, now: float) -> Refusal | None:
         """Why a call to ``target`` would be wasted now, or None."""
+        return self._benched(target, now) or self._unfit(target, need, now)
+
+    def _benched(self, target: Target, now: float) -> Refusal | None:
+        """Why no call at all may go to the target, as its provider's breaker or a cooldown says."""
         breaker = self.breaker(target.provider)
         if not breaker.admits(now):
-            probing = breaker.state(now) == "half-open"
-            words = "a probe is under way" if probing else "not called while its circuit is open"
-            return Refusal("half-open" if probing else "open", f"{words}: {breaker.last_reason}", breaker.until)
+            if breaker.state(now) == "open":
+                return Refusal("open", f"not called while its circuit is open: {breaker.last_reason}", breaker.until)
+            # Nothing tells when a probe ends.
+            return Refusal("half-open", f"a probe is under way: {breaker.last_reason}", now + 1)
         cooldown = self._cooldowns.of(target, now)
-        if cooldown:
-            limited = cooldown.kind in (Kind.RATE_LIMITED, Kind.QUOTA_SPENT, Kind.BUSY)
-            state = _STATES.get(cooldown.kind, "cooling")
-            return Refusal(state, cooldown.reason, cooldown.until, limited)
+        if cooldown is None:
+            return None
+        limited = cooldown.kind in (Kind.RATE_LIMITED, Kind.QUOTA_SPENT, Kind.BUSY)
+        return Refusal(_STATES.get(cooldown.kind, "cooling"), cooldown.reason, cooldown.until, limited)
+
+    def _unfit(self, target: Target, need: Need, now: float) -> Refusal | None:
+        """Why this request is not for the target: no room for it in a limit, or too large."""
         shortage = self._limits.shortage(target, need, now)
         if shortage:
-            return Refusal("exhausted", shortage.reason, shortage.until, limited=True)
+            return Refusal("exhausted" if shortage.spent else "cooling", shortage.reason, shortage.until, limited=True)
         ceiling = self._ceilings.get((target.provider, target.model))
         if ceiling and need.size >= ceiling[0] and 0 <= now - ceiling[1] < _CEILING_SECONDS:
             return Refusal(None, f"a request of {ceiling[0]} bytes was too large for it")
@@ -82,13 +124,19 @@ class Ledger:
 
     def take(self, provider: Provider, target: Target, need: Need, now: float) -> Lease:
         """A call goes out; every one is followed by exactly one ``learn``."""
-        self.breaker(target.provider).start(now)
+        lease = self._limits.take(target, need, now)
+        self.breaker(target.provider).start(lease, now)
         self._pool.taken(provider, target)
-        return self._limits.take(target, need, now)
+        return lease
 
     def observe(self, lease: Lease, readings: Iterable[Reading], now: float) -> None:
         """What the provider reported in an answer's headers."""
         self._limits.observe(lease.target, readings, lease, now)
+
+    def answering(self, lease: Lease) -> None:
+        """The call's answer has begun: a probe that goes on for minutes need not keep others away."""
+        self.breaker(lease.target.provider).answering(lease)
+        self._benched_entries.clear()
 
     def learn(self, lease: Lease, outcome: Outcome, tokens: tuple[int | None, int | None], now: float) -> float | None:
         """What became of the call. Returns until when it benches the target, if it does."""
@@ -100,31 +148,39 @@ class Ledger:
             self._limits.release(lease, now)
         breaker = self.breaker(target.provider)
         if outcome.kind is Kind.SERVED:
-            breaker.succeeded()
-            self._cooldowns.clear(target)
-        elif CONSEQUENCES[outcome.kind].trips:
-            breaker.failed(now, outcome.reason)
+            was_open = breaker.until is not None
+            breaker.succeeded(lease)
+            if self._cooldowns.clear(target, before=lease.began) or was_open:
+                self._benched_entries.clear()
+            return None
+        self._benched_entries.clear()
+        if CONSEQUENCES[outcome.kind].trips:
+            breaker.failed(now, outcome.reason, lease)
             return breaker.until
-        elif outcome.kind is Kind.CANCELLED:
-            breaker.undecided()
+        if outcome.kind in (Kind.CANCELLED, Kind.BUSY):
+            breaker.undecided(lease)
         else:
-            # Whoever answers, even with a refusal, is reachable.
-            breaker.succeeded()
+            # Whoever gives a reasoned refusal is up.
+            breaker.succeeded(lease)
         if outcome.kind is Kind.TOO_LARGE:
             self._remember_size(target, lease.need.size, now)
         cooldown = self._cooldowns.bench(target, outcome, now)
         return cooldown.until if cooldown else None
 
     def _remember_size(self, target: Target, size: int, now: float) -> None:
-        if len(self._ceilings) >= _MOST_CEILINGS:
+        if len(self._ceilings) >= _MOST:
             self._ceilings.clear()
+        before = self._ceilings.get((target.provider, target.model))
+        if before and 0 <= now - before[1] < _CEILING_SECONDS:
+            size = min(size, before[0])  # a larger one was under way when the smaller one did not fit
         self._ceilings[target.provider, target.model] = (size, now)
 
     def refuses_param(self, target: Target, name: str) -> None:
         """The model at this provider does not take the parameter: do not send it again."""
         key = (target.provider, target.model)
-        if len(self._refused_params) < _MOST_CEILINGS:
-            self._refused_params[key] = self._refused_params.get(key, frozenset()) | {name}
+        if len(self._refused_params) >= _MOST and key not in self._refused_params:
+            self._refused_params.clear()
+        self._refused_params[key] = self._refused_params.get(key, frozenset()) | {name}
 
     def refused_params(self, target: Target) -> frozenset[str]:
         return self._refused_params.get((target.provider, target.model), frozenset())
@@ -133,14 +189,16 @@ class Ledger:
         """A user says that the target is fine: forget what speaks against it."""
         self._cooldowns.clear(target)
         self._limits.clear(target)
-        self.breaker(target.provider).succeeded()
+        self.breaker(target.provider).reset()
+        self._benched_entries.clear()
         self._ceilings.pop((target.provider, target.model), None)
 
     def order_tier(self, tier: Sequence[Entry]) -> Sequence[Entry]:
         return self._pool.order_tier(tier)
 
-    def order(self, entry: Entry) -> Sequence[Target]:
-        return self._pool.order(entry.provider, entry.targets)
+    def first(self, entry: Entry, targets: Sequence[Target]) -> Target:
+        """Of some of an entry's targets, the one whose turn it is."""
+        return self._pool.first(entry.provider, targets)
 
     def leased(self) -> float:
         """All that is held by leases; zero when nothing is under way."""

@@ -1,4 +1,4 @@
-"""In which order a provider's credentials are tried, and which of a tier's entries comes first."""
+"""Which of a provider's credentials is taken, and in which order a tier's entries are tried."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chain429.routing.chain import Entry, Provider, Strategy, Target
+
+# Clients can name models at will, so what is remembered of them is bounded.
+_MOST = 10_000
 
 
 @dataclass(slots=True)
@@ -15,37 +18,38 @@ class _Load:
     strain: float = 0.0  # picks divided by weight
 
 
+_IDLE = _Load()
+
+
 class Pool:
-    """Remembers who was taken how often; ordering itself changes nothing."""
+    """Remembers who was taken how often; choosing itself changes nothing."""
 
     def __init__(self) -> None:
-        self._loads: dict[str, _Load] = {}
+        self._credentials: dict[str, _Load] = {}
         self._entries: dict[tuple[str, str], _Load] = {}
+        self._strains: dict[str, float] = {}  # by provider: the least strain that any credential is taken to have
         self._picks = 0
 
-    def _load(self, credential: str) -> _Load:
-        return self._loads.get(credential) or self._loads.setdefault(credential, _Load())
-
-    def order(self, provider: Provider, targets: Sequence[Target]) -> Sequence[Target]:
-        """An entry's targets (one a credential, in the provider's order), the one to try first in front."""
+    def first(self, provider: Provider, targets: Sequence[Target]) -> Target:
+        """Of one entry's ``targets``, one a credential, the one whose turn it is."""
         if len(targets) == 1:
-            return targets
-        keys = dict(zip((target.credential for target in targets), provider.credentials, strict=True))
-        loads = {name: self._load(name) for name in keys}
+            return targets[0]
+        credentials = {credential.id: credential for credential in provider.credentials}
+        least = self._strains.get(provider.id, 0.0)
 
         def rank(target: Target) -> tuple[float, ...]:
-            credential, load = keys[target.credential], loads[target.credential]
+            credential, load = credentials[target.credential], self._credentials.get(target.credential, _IDLE)
             match provider.strategy:
                 case Strategy.PRIORITY:
                     return (credential.priority, load.in_flight, load.last)
                 case Strategy.ROUND_ROBIN:
                     return (load.last,)
                 case Strategy.WEIGHTED:
-                    return (load.strain, load.last)
+                    return (max(load.strain, least), load.last)
                 case Strategy.LEAST_LOADED:
                     return (load.in_flight / credential.weight, load.last)
 
-        return sorted(targets, key=rank)
+        return min(targets, key=rank)
 
     def order_tier(self, tier: Sequence[Entry]) -> Sequence[Entry]:
         """The entries of one tier, the least busy first, and among those the one that was taken longest ago."""
@@ -53,25 +57,28 @@ class Pool:
             return tier
 
         def rank(entry: Entry) -> tuple[int, int]:
-            load = self._entries.get((entry.provider.id, entry.model))
-            return (load.in_flight, load.last) if load else (0, 0)
+            load = self._entries.get((entry.provider.id, entry.model), _IDLE)
+            return (load.in_flight, load.last)
 
         return sorted(tier, key=rank)
 
     def taken(self, provider: Provider, target: Target) -> None:
         """A call goes out to ``target``; every one is followed by ``done``."""
         self._picks += 1
-        load = self._load(target.credential)
-        entry = self._entries.setdefault((target.provider, target.model), _Load())
-        for one in (load, entry):
+        load = self._credentials.setdefault(target.credential, _Load())
+        if len(self._entries) >= _MOST:
+            self._entries = {key: entry for key, entry in self._entries.items() if entry.in_flight}
+        for one in (load, self._entries.setdefault((target.provider, target.model), _Load())):
             one.in_flight += 1
             one.last = self._picks
         if provider.strategy is Strategy.WEIGHTED:
-            # One that was away for long must not be given everything at once until it has caught up.
-            others = [self._load(key.id) for key in provider.credentials if key.id != target.credential]
             weight = next(key.weight for key in provider.credentials if key.id == target.credential)
-            load.strain = max(load.strain, min((one.strain for one in others if one.last), default=0.0)) + 1 / weight
+            # One that was away goes on from where the others are: it must not be given everything until it catches up.
+            least = max(load.strain, self._strains.get(provider.id, 0.0))
+            self._strains[provider.id] = least
+            load.strain = least + 1 / weight
 
     def done(self, target: Target) -> None:
-        for one in (self._load(target.credential), self._entries.setdefault((target.provider, target.model), _Load())):
-            one.in_flight = max(one.in_flight - 1, 0)
+        """The call to ``target`` is over."""
+        self._credentials[target.credential].in_flight -= 1
+        self._entries[target.provider, target.model].in_flight -= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chain429.routing.chain import Chain, Provider, Target
 from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Need
@@ -31,15 +33,21 @@ class Walk:
                     continue
                 if (entry.provider.id, entry.model) in self._closed_entries:
                     continue
-                for target in self._ledger.order(entry):
-                    if target in self._tried:
-                        continue
-                    refusal = self._ledger.refusal(target, self._need, now)
-                    if refusal is None:
-                        self.skipped.pop(target, None)
-                        return entry.provider, target
-                    self.skipped[target] = refusal
+                refusals = self._ledger.refusals(entry, self._need, now)
+                self._pass_over(refusals)
+                if len(refusals) == len(entry.targets):
+                    continue
+                left = [target for target in entry.targets if target not in refusals and target not in self._tried]
+                if left:
+                    target = self._ledger.first(entry, left)
+                    self.skipped.pop(target, None)
+                    return entry.provider, target
         return None
+
+    def _pass_over(self, refusals: Mapping[Target, Refusal]) -> None:
+        if self._tried:
+            refusals = {target: refusal for target, refusal in refusals.items() if target not in self._tried}
+        self.skipped.update(refusals)
 
     def after(self, target: Target, outcome: Outcome) -> None:
         """Close what the outcome says may not be tried again for this request."""

@@ -6,14 +6,17 @@ import asyncio
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Self
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,13 +29,17 @@ PROGRAMS = Path(sys.executable).parent
 
 PROVIDER_KEY = "sim-provider-key-0123456789"
 TOOL_KEY = "sk-tool-0123456789abcdef"
+HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 
 CONFIG = """
 providers:
   groq: {{keys: [env:PROVIDER_KEY], base_url: {groq}}}
+  cerebras: {{keys: [env:PROVIDER_KEY], base_url: {cerebras}}}
   home: {{keys: [env:PROVIDER_KEY], base_url: {generic}}}
 chains:
-  default: [groq/openai/gpt-oss-120b, home/qwen3]
+  default: [groq/openai/gpt-oss-120b]
+  # For faults: a target that failed is left alone for a while.
+  failing: [cerebras/gpt-oss-120b, home/qwen3]
 aliases: {{"gpt-*": default}}
 """
 
@@ -174,6 +181,56 @@ class Providers:
         self._loop.close()
 
 
+class Local:
+    """A server on this machine that answers HELLO, over TLS if it has a certificate; ``heard`` is all that it got."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.heard: list[bytes] = []
+        self._tls = None
+        if certificate:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._socket.accept()
+            with connection:
+                # What ends the server is a connection that says so.
+                if connection.recv(4, socket.MSG_PEEK) == b"STOP":
+                    return
+                with suppress(OSError):
+                    self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        if self._tls:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+        self.heard.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nHELLO")
+        connection.close()
+
+    def stop(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(b"STOP")
+        self._thread.join()
+        self._socket.close()
+
+
+def address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 0
+
+
+def free_port() -> int:
+    """One that nothing listens on, for what can't choose one itself."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
 def until(condition: Callable[[], object], *, seconds: float = 10) -> None:
     """Wait for what happens in another process."""
     end = time.monotonic() + seconds
@@ -245,7 +302,7 @@ class Starter:
 
 
 def config_of(simulated: Providers) -> str:
-    return CONFIG.format(**{name: simulated.simulator.base_url(name) for name in ("groq", "generic")})
+    return CONFIG.format(**{name: simulated.simulator.base_url(name) for name in ("groq", "cerebras", "generic")})
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ async def models(addon: Addon) -> list[str]:
 def test_loading_makes_mitmproxy_fit(context: taddons.context) -> None:
     assert context.options.connection_strategy == "lazy"
     assert context.options.listen_host == "127.0.0.1"
+    assert context.options.showhost is True
 
 
 async def test_it_runs_from_running_to_done(addon: Addon, context: taddons.context) -> None:
@@ -153,6 +154,33 @@ async def test_under_an_interface_of_its_own_mitmproxy_gets_the_log_without_keys
 
 async def test_done_without_a_start_does_nothing(addon: Addon, context: taddons.context) -> None:
     assert addon.done() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (["chain429_debug=true", "chain429_listen=127.0.0.1:0"], None),
+        (["chain429_debug=perhaps"], 'must be "true", "false"'),
+        (
+            ["chain429_listen=127.0.0.1:0", "chain429_listen=127.0.0.1:1"],
+            "Received multiple values for chain429_listen",
+        ),
+        (["chain429_confg=x"], "there is no option chain429_confg; there are: chain429_allow_local, chain429_config, "),
+        (["anothers_option=x"], None),
+    ],
+)
+async def test_options_that_are_set_before_they_exist(
+    context: taddons.context, given: list[str], complaint: str | None
+) -> None:
+    with taddons.context(Proxyserver()) as early:
+        early.options.set(*given, defer=True)
+        addon = Addon({})
+        early.master.addons.add(addon)
+        wrong = addon.wrong
+        assert (wrong is None) if complaint is None else (complaint in (wrong or ""))
+        # mitmproxy's own next step.
+        early.options.process_deferred()
+        assert early.options.chain429_debug is (given[0] == "chain429_debug=true")
 
 
 @pytest.mark.parametrize(

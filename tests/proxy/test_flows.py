@@ -101,6 +101,15 @@ def test_annotate(headers: dict[str, str], comment: str, marked: bool) -> None:
     assert (flow.comment, bool(flow.marked)) == (comment, marked)
 
 
+def test_a_flow_that_is_sent_again_and_served_at_once_loses_its_mark() -> None:
+    flow, own = request(), request()
+    own.marked = ":grapes:"
+    annotate(flow, {"x-chain429-attempts": "2"})
+    for each in (flow, own):
+        annotate(each, {"x-chain429-attempts": "1"})
+    assert (flow.marked, own.marked) == ("", ":grapes:")
+
+
 def test_a_refusal_is_worded_as_sdks_expect() -> None:
     flow = request()
     refuse(flow, 401, "No token.", "invalid_api_key")

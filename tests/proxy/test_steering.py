@@ -98,6 +98,30 @@ def test_a_client_elsewhere_needs_a_token_which_goes_no_further(steering: Steeri
         assert destination(flow) == ("http", *GATEWAY)
 
 
+@pytest.mark.parametrize(
+    ("headers", "served"),
+    [
+        ({}, True),
+        ({"origin": "vscode-file://vscode-app"}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({"origin": "https://evil.example"}, False),
+        ({"origin": "http://localhost:3000"}, False),
+        ({"origin": "null"}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+        # A page whose host's name has come to mean this machine.
+        ({"sec-fetch-site": "same-origin"}, False),
+        ({"origin": "https://mine.example", "authorization": f"Bearer {TOKEN}"}, True),
+    ],
+)
+def test_a_web_page_in_the_users_browser_needs_a_token(
+    steering: Steering, headers: dict[str, str], served: bool
+) -> None:
+    flow = request(mode="reverse:https://api.openai.com", headers=headers)
+    steering.requestheaders(flow)
+    assert (destination(flow) == ("http", *GATEWAY)) is served
+    assert (flow.response is None) is served
+
+
 def test_covered_hosts_are_not_reached_while_there_is_no_gateway() -> None:
     steering = Steering()
     flow, other = request(), request("https://example.com/")
