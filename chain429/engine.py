@@ -38,6 +38,7 @@ _LONGEST_RETRY = 55
 # From here on a client that retries by itself only wastes its time.
 _POINTLESS_RETRY = 120
 
+_SERVED = Outcome.of(Kind.SERVED, "served", status=200)
 _LIMIT_KINDS = frozenset({Kind.RATE_LIMITED, Kind.QUOTA_SPENT})
 _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_LARGE})
 
@@ -240,12 +241,13 @@ class Engine:
         headers = {
             "x-request-id": call.id,
             "x-chain429-request-id": call.id,
+            "x-chain429-chain": _header(call.chain.name),
             "x-chain429-provider": served.target.provider,
             "x-chain429-model": _header(served.target.model),
             "x-chain429-attempts": str(call.calls),
         }
         if served.answer is None or served.stream is None:
-            self._finish(call, served, Outcome.of(Kind.SERVED, "served", status=200), self._clock.monotonic())
+            self._finish(call, served, _SERVED, self._clock.monotonic())
             headers["content-type"] = "application/json"
             return Reply(200, headers, served.body)
         self._ledger.answering(served.lease)
@@ -271,7 +273,7 @@ class Engine:
     ) -> None:
         until = self._ledger.learn(lease, outcome, tokens, self._clock.now())
         target = lease.target
-        reason = self._redact(outcome.reason)
+        reason = outcome.reason if outcome is _SERVED else self._redact(outcome.reason)
         _log.debug("%s %s: %s: %s", call.id, target, outcome.kind, reason)
         call.attempts.append(
             AttemptRecord(
@@ -413,7 +415,7 @@ class Stream:
             while self._open:
                 if stream.seen.ended:
                     await self._answer.finish()
-                    self._end(Outcome.of(Kind.SERVED, "served", status=200))
+                    self._end(_SERVED)
                     return b""
                 async with self._engine._clock.timeout(self._idle):
                     chunk = await self._answer.chunk()
@@ -442,7 +444,7 @@ class Stream:
         # The answer had come to its end already, only the connection had not.
         self._answer.close()
         rest = self._stream.close()
-        self._end(Outcome.of(Kind.SERVED, "served", status=200))
+        self._end(_SERVED)
         return rest
 
     def _broken(self, reason: str) -> bytes:
