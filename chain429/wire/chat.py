@@ -275,21 +275,19 @@ class ChatStream:
         self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
-        words = self._words(chunk)
+        words = 0 if self._parser.pending else self._words(chunk)
         if words == len(chunk):
             return chunk
         rest = [event.raw for event in self._parser.feed(chunk[words:]) if self._passes(event)]
         return chunk[:words] + b"".join(rest)
 
     def _words(self, chunk: bytes) -> int:
-        """How much of ``chunk``, from its beginning, is whole events that say nothing but the next words.
+        """How much of ``chunk``, which begins with an event, is whole events that say nothing but the next words.
 
         This is the hot path: nearly all of an answer is that, and need not be taken apart.
         """
         seen = self.seen
-        if not seen.meaningful or seen.ended or seen.error is not None or self._parser.pending:
-            return 0
-        if not chunk.startswith(b"data: {"):
+        if not (seen.meaningful and chunk.startswith(b"data: {")) or seen.ended or seen.error is not None:
             return 0
         end = len(chunk)
         for mark in _NOTABLE:
@@ -312,6 +310,8 @@ class ChatStream:
     def _passes(self, event: sse.ServerEvent) -> bool:
         if self.seen.error is not None or self.seen.ended:
             return False
+        if self._words(event.raw) == len(event.raw):
+            return True
         if event.data is None:
             if event.raw.lstrip().startswith((b":", b"event:", b"id:", b"retry:")) or not event.raw.strip():
                 return True
