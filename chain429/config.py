@@ -895,8 +895,8 @@ class _Build:
         if kind == "env":
             value = self.environ.get(name, "").strip()
             if not value:
-                # People do paste the key itself here.
-                told = name if re.fullmatch("[A-Z][A-Z_]*[A-Z0-9_]{0,4}", name) else "that it names"
+                # People do paste the key itself here, which is one long word, or has small letters.
+                told = name if re.fullmatch("[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{0,15}){0,9}", name) else "that it names"
                 self.fault(f"the environment variable {told} is not set", *where)
             return value or None
         if kind == "file":

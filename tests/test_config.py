@@ -210,7 +210,12 @@ TELLTALE = "tell-tale-0123456789"
         f'{{preset: groq, keys: ["{TELLTALE} with spaces"]}}',
         f"{{preset: groq, keys: ['env:{TELLTALE}']}}",
         f"{{preset: groq, keys: ['secret:{TELLTALE}']}}",
+        f"{{preset: groq, keys: [env:{TELLTALE.upper().replace('-', '')}]}}",
         f"{{preset: groq, keys: [env:A1], headers: {{x-key: [{TELLTALE}]}}}}",
+        f"{{preset: groq, keys: [env:A1], headers: {{Authorization: Bearer {TELLTALE}}}}}",
+        f"{{preset: groq, keys: [env:A1], variables: {{unknown: {TELLTALE}}}}}",
+        f"{{preset: groq, key: {TELLTALE}}}",
+        TELLTALE,
         f"{{base_url: 'https://me:{TELLTALE}@example.com/v1'}}",
         f"{{base_url: 'https://example.com/v1?key={TELLTALE}'}}",
     ],
@@ -218,7 +223,42 @@ TELLTALE = "tell-tale-0123456789"
 def test_no_fault_tells_a_key(section: str) -> None:
     found = faults(providers(section))
     assert found
-    assert TELLTALE not in "\n".join(found)
+    assert "0123456789" not in "\n".join(found)
+
+
+def test_headers_may_be_references_which_are_secrets_then() -> None:
+    headers = "{X-Title: my tools, Api-Key: env:A2}"
+    config = read(providers(f"{{base_url: 'https://example.com/v1', headers: {headers}}}"))
+    assert config.endpoints["x"].headers == {"x-title": "my tools", "api-key": "two"}
+    assert [secret.reveal() for secret in config.secrets()] == ["two"]
+    assert "two" not in repr(config)
+
+
+def test_keys_are_told_apart_by_where_they_come_from(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "key").write_text(f"key-in-{folder}", encoding="utf-8")
+    path = tmp_path / "chain429.yaml"
+    path.write_text(SMALL.replace("groq: ", "groq: {keys: [file:a/key, file:b/key, env:A1]}"), encoding="utf-8")
+    config = load(path, ENVIRON)
+    assert config
+    secrets = config.endpoints["groq"].secrets
+    assert {name: secret and secret.reveal() for name, secret in secrets.items()} == {
+        "groq/key": "key-in-a",
+        "groq/key-2": "key-in-b",
+        "groq/A1": "one",
+    }
+
+
+def test_what_works_but_is_unwise_is_told() -> None:
+    twice = {"A1": "the-same", "A2": "the-same"}
+    assert read(providers("{preset: groq, keys: [env:A1, env:A2]}"), twice).warnings == (
+        "chain429.yaml:2: providers.x.keys.1: is the same key as another one of the list, so it adds nothing",
+    )
+    (warning,) = read(providers("{base_url: 'http://example.com/v1', keys: env:A1}")).warnings
+    assert warning == "chain429.yaml:2: providers.x.base_url: its key is sent unencrypted: 'https://' is safer"
+    assert read(providers("{base_url: 'http://127.0.0.1:9/v1', keys: env:A1}")).warnings == ()
+    assert read(providers("{base_url: 'http://example.com/v1'}")).warnings == ()
 
 
 def test_secrets_that_are_typed_into_a_page_are_not_there_yet() -> None:
@@ -281,6 +321,15 @@ def test_every_fault_is_told_at_once() -> None:
         (SMALL + "breaker: {failures: 1.5}", "3: breaker.failures: must be a whole number"),
         (SMALL + "timeouts: {idle: .nan}", "3: timeouts.idle: must be"),
         (SMALL + "tokens: [env:NOPE]", "3: tokens.0: the environment variable NOPE is not set"),
+        (SMALL + "tokens: [env:CHAIN429_TOKEN]", "3: tokens.0: the environment variable CHAIN429_TOKEN is not set"),
+        (SMALL + "tokens: [$A1]", "3: tokens.0: names an environment variable: write it as 'env:NAME'"),
+        (SMALL + "tokens: [A1]", "3: tokens.0: names an environment variable: write it as 'env:NAME'"),
+        (SMALL + "aliases: {a: groq/}", "3: aliases.a: 'groq/' is not of the form provider/model"),
+        (SMALL + "aliases: {default: groq/m}", "3: aliases.default: is the name of a chain already"),
+        (SMALL + "aliases: {*: default}", "3: is not valid YAML: expected alphabetic or numeric character"),
+        (SMALL + "pages: 127.0.0.1:4290", "3: pages: is also the address of 'listen': each needs its own"),
+        (SMALL + 'listen: "127.0.0.1:\u00b2"', "3: listen: an address such as 127.0.0.1:4290 was expected"),
+        (SMALL + f"max_body: -0x{'f' * 9999}", "3: max_body: must be at least 1024 (it is a huge number)"),
         (SMALL + "aliases: {a: !!python/name:os.system x}", "3: aliases.a: the tag"),
         (SMALL + "proxy: {hosts: [https://api.openai.com]}", "3: proxy.hosts.0: a host such as api.openai.com"),
         ("providers: {groq: }\nchains: {default: [1]}", "2: chains.default.0: 'provider/model' was expected"),
@@ -292,6 +341,13 @@ def test_every_fault_is_told_at_once() -> None:
         ),
         (providers("{strategy: fastest, preset: groq, keys: env:A1}"), "2: providers.x.strategy: must be"),
         (providers("{preset: groq, keys: [env:A1, env:A1]}"), "2: providers.x.keys.1: is there twice"),
+        (providers("{preset: groq, keys: [env: A1]}"), "2: providers.x.keys.0: a reference has no space after"),
+        (providers("{base_url: 'https://a.b/v1/chat/completions'}"), "2: providers.x.base_url: leave '/chat/compl"),
+        (providers("{base_url: 'https://{name}.b/v1'}"), "2: providers.x.variables.name: is needed for its URL"),
+        (
+            "providers: {groq: , mistral: {enabled: false}}\nchains: {default: [groq/m]}\naliases: {a: mistral/m}",
+            "3: aliases.a: 'mistral/m': its provider is disabled",
+        ),
         (providers("{preset: groq}").replace("x", "a b"), "2: providers.a b: a provider's name has only letters"),
         (SMALL.replace("groq", "mistral"), "1: providers.mistral: a key is needed: set MISTRAL_API_KEY"),
     ],

@@ -6,6 +6,7 @@ plain handler, no routes or middlewares: this is the hot path.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -128,20 +129,15 @@ class Api:
         return response
 
     async def _body(self, request: web.BaseRequest, limit: int) -> bytes:
-        too_large = RequestError(
-            f"The request's body is larger than {limit} bytes; 'max_body' in the configuration sets the limit.",
-            status=413,
-            code="request_too_large",
-        )
         if (request.content_length or 0) > limit:
-            raise too_large
+            raise _too_large(limit)
         try:
             if request.content.is_eof():  # as most are, by the time that the head is read
                 return await request.read()
             async with self._clock.timeout(_BODY_SECONDS):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise too_large from None
+            raise _too_large(limit) from None
         except TimeoutError:
             raise RequestError("The request's body did not arrive in time.", status=408, code="timeout") from None
         except web.RequestPayloadError as error:
@@ -201,6 +197,15 @@ class Api:
         )
 
 
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        f"The request's body is larger than {limit} bytes; 'max_body' in the configuration sets the limit.",
+        status=413,
+        code="request_too_large",
+    )
+
+
+@functools.lru_cache(maxsize=128)
 def normalise(path: str) -> str:
     """The path as it is known here: ``/v1/x``, ``/x``, ``/v1/v1/x`` and a slash at the end all mean ``/x``.
 
