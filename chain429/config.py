@@ -118,6 +118,7 @@ class ConfigFile(_Section):
     pages: Annotated[str, AfterValidator(_address)] = "127.0.0.1:4291"
     tokens: tuple[str, ...] = ()
     strict: bool = False
+    patience: float = Field(30, ge=0, le=300)
     max_body: int = Field(32 * 1024 * 1024, ge=1024)
     timeouts: TimeoutsFile = TimeoutsFile()
     breaker: BreakerFile = BreakerFile()
@@ -187,6 +188,7 @@ class Config:
     pages: tuple[str, int]
     tokens: tuple[Secret, ...]
     strict: bool
+    patience: float
     max_body: int
     deadline: float
     breaker: BreakerPolicy
@@ -418,6 +420,7 @@ class _Build:
             pages=_split(file.pages),
             tokens=tuple(token for token in tokens if token),
             strict=file.strict,
+            patience=file.patience,
             max_body=file.max_body,
             deadline=file.timeouts.deadline,
             breaker=BreakerPolicy(file.breaker.failures, file.breaker.seconds),
@@ -462,6 +465,7 @@ class _Build:
             preset.family,
             preset.provision(),
             tuple(bucket.models for bucket in preset.shared),
+            preset.up_front,
         )
         timeouts = section.timeouts or self.file.timeouts
         endpoint = Endpoint(

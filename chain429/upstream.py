@@ -179,9 +179,7 @@ class HttpUpstream:
     async def open(self) -> None:
         self._session = aiohttp.ClientSession(
             # No limit of our own: the providers' limits are what counts.
-            connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=90, ttl_dns_cache=60, socket_factory=_new_socket
-            ),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=90, ttl_dns_cache=60, socket_factory=_new_socket),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,

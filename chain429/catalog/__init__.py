@@ -175,6 +175,7 @@ class Preset(_Data):
     day: Annotated[str, AfterValidator(_day)] = "rolling"
     scope: Scope = Scope.MODEL
     shared: tuple[SharedBucket, ...] = ()
+    up_front: bool = False
     errors: tuple[ErrorRule, ...] = ()
     cleanup: tuple[Cleanup, ...] = ()
     headers: dict[str, str] = {}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from chain429.routing.chain import Credential, Limit, Target
 from chain429.routing.headers import Metric, Reading
-from chain429.routing.window import Window
+from chain429.routing.outcome import Hit
+from chain429.routing.window import DayReset, Window
 
 # A rolling window is counted in this many slices. A slice leaves the window as a whole, when its last moment has left.
 _SLICES = 60
@@ -22,29 +23,52 @@ _SLICES = 60
 _LOOK_AGAIN = 3600.0
 # Clients can name models at will, so what is remembered of them is bounded.
 _MOST = 10_000
+# How long the size of a limit is believed that a refusal named, in seconds; and that we had to conclude from what we
+# had sent until then, in windows: others may have used the same key.
+_NAMED_FOR = 86400.0
+_CONCLUDED_FOR = 10
+# Counted from the start, whatever the provider says: the first refusal then tells how much went through.
+_ALWAYS: tuple[tuple[Metric, Window], ...] = (
+    ("requests", Window.MINUTE),
+    ("requests", Window.DAY),
+    ("tokens", Window.MINUTE),
+    ("tokens", Window.DAY),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one request is expected to take. ``tokens`` is an estimate; ``size`` is the body's length in bytes."""
+    """What one request is expected to take.
+
+    ``tokens`` is an estimate of all its tokens and ``output`` the part of them that will be made; ``size`` is the
+    body's length in bytes, ``most`` the number of tokens that it allows to be made, if it says so.
+    """
 
     tokens: float = 0.0
     size: int = 0
+    output: float = 0.0
+    most: int | None = None
 
     def of(self, metric: Metric) -> float:
-        return 1.0 if metric == "requests" else self.tokens
+        if metric == "requests":
+            return 1.0
+        if metric == "input_tokens":
+            return self.tokens - self.output
+        return self.output if metric == "output_tokens" and self.output else self.tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
     """Why a bucket has no room, in plain words, and when it frees (Unix seconds).
 
-    ``spent``: it counts over a day or longer, so it is no matter of waiting a little.
+    ``spent``: it counts over a day or longer, so it is no matter of waiting a little. ``estimated``: there is room, but
+    by estimate not for this request. ``until`` is infinite where the request can't fit at any time.
     """
 
     reason: str
     until: float
     spent: bool = False
+    estimated: bool = False
 
 
 @dataclass(slots=True)
@@ -57,12 +81,16 @@ class Bucket:
     """One limit's window for one account and model; without a window, the limit of what is under way at a time."""
 
     __slots__ = (
-        "_counted", "_length", "_limit", "_metric", "_name", "_remaining", "_reported_limit", "_reset_at", "_slice",
-        "_spends", "_spent", "_total", "_unanswered", "_window", "in_flight",
+        "_counted", "_day", "_ends", "_known", "_known_until", "_length", "_limit", "_metric", "_name", "_remaining",
+        "_reset_at", "_slice", "_spends", "_spent", "_total", "_unanswered", "_window", "in_flight",
     )  # fmt: skip
 
-    def __init__(self, metric: Metric, window: Window | None) -> None:
+    def __init__(self, metric: Metric, window: Window | None, day: DayReset | None = None) -> None:
         self._metric = metric
+        # A day or a month of the calendar begins anew all at once; anything else rolls.
+        calendar = day is not None and (window is Window.MONTH or (window is Window.DAY and day.zone is not None))
+        self._day = day if calendar else None
+        self._ends = 0.0
         self._window = window
         self._name = f"{metric.replace('_', ' ')} per {window}"
         self._spends = window is not None and window.seconds >= Window.DAY.seconds
@@ -70,7 +98,8 @@ class Bucket:
         self._counted: deque[_Slice] = deque()  # by number, ascending
         self._total = 0.0  # of all slices
         self._remaining: float | None = None  # as last reported
-        self._reported_limit: float | None = None
+        self._known: float | None = None  # the limit's size as the provider said it, or as its refusal implied
+        self._known_until = 0.0
         self._reset_at = 0.0
         self._spent = 0.0  # what that report does not know of yet
         self._unanswered = 0.0  # in flight, and no report has come with its answer
@@ -83,9 +112,17 @@ class Bucket:
         # A limit of half a request a second is kept as one in two seconds.
         self._length = self._window.seconds / min(limit or 1.0, 1.0) if self._window else 0.0
 
+    def limit(self, now: float) -> float | None:
+        """Its size, as far as it is known: what the provider says goes before what is configured."""
+        return self._known if self._known is not None and now < self._known_until else self._limit
+
     def used(self, now: float) -> float:
         """What was counted within the window that ends now."""
         counted = self._counted
+        if self._day is not None and not self._ends - self._length * 1.1 <= now < self._ends:
+            self._ends = (self._day.after(now) if self._window is Window.DAY else self._day.month_after(now)) or 0.0
+            while counted:
+                self._drop(counted.pop())
         oldest = (now - self._length) / self._slice - 1
         while counted and counted[0].number <= oldest:
             self._drop(counted.popleft())
@@ -106,24 +143,46 @@ class Bucket:
                 return None
             # Nothing tells when a call ends.
             return Shortage(f"{self._limit:g} requests at a time are under way", now + 1)
+        limit = self.limit(now)
+        if limit is not None and amount > limit and self._metric != "requests":
+            words = f"it needs about {amount:.0f} {self._name}, more than the limit of {limit:g}"
+            return Shortage(words, math.inf, estimated=True)
         if self._remaining is not None and self._reset_at > now:
-            # Tokens that remain are compared with one only: the amount is an estimate, and a refusal costs little.
-            if self._remaining - self._spent < 1:
-                return self._used_up(self._reported_limit, self._reset_at)
+            left = self._remaining - self._spent
+            if left < 1:
+                return self._used_up(limit, self._reset_at)
             if self._metric == "requests":
                 return None
-        if self._limit is None:
+            if left < amount:
+                return self._short(left, amount, self._reset_at)
+        if limit is None:
             return None
-        # What is larger than the whole limit may go when nothing else is counted: the amount is an estimate.
-        excess = self.used(now) - max(max(self._limit, 1.0) - max(amount, 1.0), 0.0)
-        return self._used_up(self._limit, self._frees(excess)) if excess > 0 else None
+        left = max(limit, 1.0) - self.used(now)
+        if left < 1:
+            return self._used_up(limit, self._frees(min(amount, limit) - left))
+        return self._short(left, amount, self._frees(amount - left)) if left < amount else None
 
     def _used_up(self, limit: float | None, until: float) -> Shortage:
         size = f" (limit {limit:g})" if limit is not None else ""
         return Shortage(f"{self._name} used up{size}", until, self._spends)
 
+    def _short(self, left: float, amount: float, until: float) -> Shortage:
+        words = f"{left:.0f} of its {self._name} are left, and it needs about {amount:.0f}"
+        return Shortage(words, until, self._spends, estimated=True)
+
+    def left(self, now: float) -> tuple[float, float] | None:
+        """How much is left, and of how much; None where no limit is known."""
+        limit = self.limit(now)
+        if limit is None or limit <= 0 or self._window is None:
+            return None
+        if self._remaining is not None and self._reset_at > now:
+            return max(self._remaining - self._spent, 0.0), limit
+        return max(limit - self.used(now), 0.0), limit
+
     def _frees(self, excess: float) -> float:
         """When slices that count ``excess`` at least have left the window."""
+        if self._day is not None:
+            return self._ends
         number = 0
         for counted in self._counted:
             number = counted.number
@@ -166,7 +225,8 @@ class Bucket:
 
     def report(self, reading: Reading, hold: Hold | None, now: float) -> None:
         """The provider says how it stands, with the answer to the request that ``hold`` belongs to."""
-        self._reported_limit = reading.limit if reading.limit is not None else self._reported_limit
+        if reading.limit is not None:
+            self._known, self._known_until = reading.limit, math.inf
         if reading.remaining is None or self._window is None:
             return
         if hold is not None and not hold.answered:
@@ -179,8 +239,17 @@ class Bucket:
         untold = now + min(self._window.seconds, _LOOK_AGAIN)
         self._reset_at = untold if reading.reset_at is None else min(reading.reset_at, longest)
 
+    def refused(self, amount: float | None, now: float) -> None:
+        """The provider says that this limit is used up, and how large it is, where it says that."""
+        used = self.used(now)
+        if amount is not None:
+            self._known, self._known_until = amount, now + _NAMED_FOR
+        elif self._window is not None and used >= 1 and used < (self.limit(now) or math.inf):
+            self._known, self._known_until = used, now + min(_CONCLUDED_FOR * self._window.seconds, self._length * 2)
+
     def forget_report(self) -> None:
         self._remaining = None
+        self._known = None
 
     def idle(self, now: float) -> bool:
         """Whether forgetting it would lose nothing."""
@@ -200,12 +269,13 @@ class Hold:
 class Lease:
     """What one request holds of its target's buckets, until ``Limits.settle`` or ``Limits.release``."""
 
-    __slots__ = ("_holds", "began", "need", "target")
+    __slots__ = ("_holds", "began", "need", "target", "up_front")
 
-    def __init__(self, target: Target, need: Need, holds: dict[_Kind, Hold], began: float) -> None:
+    def __init__(self, target: Target, need: Need, holds: dict[_Kind, Hold], began: float, up_front: bool) -> None:
         self.target = target
         self.need = need
         self.began = began  # Unix seconds
+        self.up_front = up_front  # what it holds is charged, whatever it uses
         self._holds = holds
 
     def close(self) -> dict[_Kind, Hold]:
@@ -228,10 +298,12 @@ class Limits:
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], _Group] = {}
         self._configured: dict[str, tuple[Limit, ...]] = {}
+        self._days: dict[str, DayReset] = {}
 
-    def configure(self, credentials: Iterable[Credential]) -> None:
-        """Take over configured limits; what was counted and reported stays."""
+    def configure(self, credentials: Iterable[Credential], days: Mapping[str, DayReset] | None = None) -> None:
+        """Take over configured limits, and by account when its days begin anew; what was learned stays."""
         self._configured = {}
+        self._days = dict(days or {})
         for credential in credentials:
             self._configured[credential.account] = self._configured.get(credential.account) or credential.limits
         for (account, _), group in self._groups.items():
@@ -241,12 +313,12 @@ class Limits:
 
     def _add_configured(self, account: str, group: _Group) -> None:
         for limit in self._configured.get(account, ()):
-            self._bucket(group, limit.metric, limit.window).configure(limit.amount)
+            self._bucket(account, group, limit.metric, limit.window).configure(limit.amount)
 
-    def _bucket(self, group: _Group, metric: Metric, window: Window | None) -> Bucket:
+    def _bucket(self, account: str, group: _Group, metric: Metric, window: Window | None) -> Bucket:
         bucket = group.get((metric, window))
         if bucket is None:
-            bucket = group[metric, window] = Bucket(metric, window)
+            bucket = group[metric, window] = Bucket(metric, window, self._days.get(account))
         return bucket
 
     def _group(self, target: Target, now: float) -> _Group:
@@ -260,6 +332,8 @@ class Limits:
                     if not all(bucket.idle(now) for bucket in buckets.values())
                 }
             group = self._groups[key] = {}
+            for metric, window in _ALWAYS:
+                self._bucket(target.account, group, metric, window)
             self._add_configured(target.account, group)
         return group
 
@@ -269,23 +343,38 @@ class Limits:
         worst: Shortage | None = None
         for (metric, _), bucket in group.items() if group else ():
             found = bucket.shortage(need.of(metric), now)
-            if found and (worst is None or found.until > worst.until):
+            # What is known goes before what is estimated, and the longer before the shorter.
+            if found and (worst is None or (not found.estimated, found.until) > (not worst.estimated, worst.until)):
                 worst = found
         return worst
 
-    def take(self, target: Target, need: Need, now: float) -> Lease:
-        """Reserve what the request is expected to need. Every lease must be settled or released."""
+    def headroom(self, target: Target, need: Need, now: float) -> float:
+        """The share of its scarcest limit that would be left after this request: 1 where nothing is known."""
+        group = self._groups.get((target.account, target.bucket))
+        least = 1.0
+        for (metric, _), bucket in group.items() if group else ():
+            found = bucket.left(now)
+            if found:
+                least = min(least, (found[0] - need.of(metric)) / found[1])
+        return least
+
+    def take(self, target: Target, need: Need, now: float, *, up_front: bool = False) -> Lease:
+        """Reserve what the request is expected to need. Every lease must be settled or released.
+
+        ``up_front``: the provider charges what a request may need, and gives nothing back.
+        """
         group = self._group(target, now)
         holds = {kind: bucket.take(need.of(kind[0]), now) for kind, bucket in group.items()}
-        return Lease(target, need, holds, now)
+        return Lease(target, need, holds, now, up_front)
 
     def settle(self, lease: Lease, tokens_in: int | None, tokens_out: int | None, now: float) -> None:
         """The request was served; tokens are the provider's count, None where it gave none. Safe to call twice."""
         both = tokens_in + tokens_out if tokens_in is not None and tokens_out is not None else None
         counted = {"tokens": both, "input_tokens": tokens_in, "output_tokens": tokens_out}
         for (metric, _), hold in lease.close().items():
-            used = counted.get(metric)
-            hold.bucket.settle(hold, hold.amount if used is None else used, now)
+            told = counted.get(metric)
+            used = hold.amount if told is None else float(told)
+            hold.bucket.settle(hold, max(used, hold.amount) if lease.up_front else used, now)
 
     def release(self, lease: Lease, now: float) -> None:
         """Nothing was used: the call failed or was refused. Safe to call twice."""
@@ -297,7 +386,12 @@ class Limits:
         group = self._group(target, now)
         for reading in readings:
             kind = (reading.metric, reading.window or Window.MINUTE)
-            self._bucket(group, *kind).report(reading, lease.hold(kind) if lease else None, now)
+            self._bucket(target.account, group, *kind).report(reading, lease.hold(kind) if lease else None, now)
+
+    def refused(self, target: Target, hit: Hit, now: float) -> None:
+        """Learn from a refusal which limit it was, and how large."""
+        group = self._group(target, now)
+        self._bucket(target.account, group, hit.metric, hit.window).refused(hit.amount, now)
 
     def clear(self, target: Target) -> None:
         """Forget what the provider reported for this target."""
