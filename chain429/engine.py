@@ -40,6 +40,7 @@ _LONGEST_RETRY = 55
 # From here on a client that retries by itself only wastes its time.
 _POINTLESS_RETRY = 120
 
+_SERVED = Outcome.of(Kind.SERVED, "served", status=200)
 _CANCELLED = Outcome.of(Kind.CANCELLED, "the client left")
 _LIMIT_KINDS = frozenset({Kind.RATE_LIMITED, Kind.QUOTA_SPENT})
 _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_LARGE})
@@ -282,12 +283,13 @@ class Engine:
         headers = {
             "x-request-id": call.id,
             "x-chain429-request-id": call.id,
+            "x-chain429-chain": _header(call.chain.name),
             "x-chain429-provider": served.target.provider,
             "x-chain429-model": _header(served.target.model),
             "x-chain429-attempts": str(call.calls),
         }
         if served.answer is None or served.stream is None:
-            self._finish(call, served, Outcome.of(Kind.SERVED, "served", status=200), self._clock.monotonic())
+            self._finish(call, served, _SERVED, self._clock.monotonic())
             headers["content-type"] = "application/json"
             return Reply(200, headers, served.body)
         self._ledger.answering(served.lease)
@@ -316,7 +318,7 @@ class Engine:
         if self._line:
             self._line.serve(now, freed=True)
         target = lease.target
-        reason = self._redact(outcome.reason)
+        reason = outcome.reason if outcome is _SERVED else self._redact(outcome.reason)
         _log.debug("%s %s: %s: %s", call.id, target, outcome.kind, reason)
         call.attempts.append(
             AttemptRecord(
@@ -336,7 +338,7 @@ class Engine:
         now = self._clock.now()
         waits: dict[Target, Refusal] = {}
         for target in call.chain.targets:
-            refusal = walk.skipped.get(target) or self._ledger.refusal(target, now)
+            refusal = walk.skipped.get(target) or self._ledger.refusal(target, Need(), now)
             if refusal:
                 waits[target] = refusal
         soonest = min((wait.until for wait in waits.values() if wait.until is not None), default=None)
@@ -458,7 +460,7 @@ class Stream:
             while self._open:
                 if stream.seen.ended:
                     await self._answer.finish()
-                    self._end(Outcome.of(Kind.SERVED, "served", status=200))
+                    self._end(_SERVED)
                     return b""
                 async with self._engine._clock.timeout(self._idle):
                     chunk = await self._answer.chunk()
@@ -487,7 +489,7 @@ class Stream:
         # The answer had come to its end already, only the connection had not.
         self._answer.close()
         rest = self._stream.close()
-        self._end(Outcome.of(Kind.SERVED, "served", status=200))
+        self._end(_SERVED)
         return rest
 
     def _broken(self, reason: str) -> bytes:

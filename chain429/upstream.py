@@ -6,6 +6,7 @@ configured host only."""
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -169,6 +170,11 @@ def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
+@functools.lru_cache(maxsize=64)
+def _limits(connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
+
+
 class HttpUpstream:
     """See ``Upstream``. ``open`` first, within the event loop that will use it; ``close`` last."""
 
@@ -198,7 +204,7 @@ class HttpUpstream:
             _dials.set(dials)
             try:
                 response = await self._post(self._session, request)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
+            except (aiohttp.ServerDisconnectedError, ConnectionError):
                 # A kept connection that the provider had closed in the meantime says nothing about the provider.
                 if dials.seen:
                     raise
@@ -208,10 +214,10 @@ class HttpUpstream:
     async def _post(self, session: aiohttp.ClientSession, request: UpstreamRequest) -> aiohttp.ClientResponse:
         return await session.post(
             request.url,
-            data=request.body,
+            data=aiohttp.BytesPayload(request.body),
             headers=request.headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
+            timeout=_limits(request.connect_timeout),
         )
 
     async def get(self, url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109

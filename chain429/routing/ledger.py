@@ -102,9 +102,9 @@ class Ledger:
             self._benched_entries[key] = _BenchedEntry(entry.targets, now, until, refusals)
         return refusals
 
-    def refusal(self, target: Target, now: float) -> Refusal | None:
-        """Why any call to ``target`` would be wasted now, or None."""
-        return self._benched(target, now) or self._unfit(target, Need(), now)
+    def refusal(self, target: Target, need: Need, now: float) -> Refusal | None:
+        """Why a call to ``target`` would be wasted now, or None."""
+        return self._benched(target, now) or self._unfit(target, need, now)
 
     def _benched(self, target: Target, now: float) -> Refusal | None:
         """Why no call at all may go to the target, as its provider's breaker or a cooldown says."""
@@ -251,7 +251,7 @@ class Ledger:
         )
 
     def _target_status(self, target: Target, now: float) -> TargetStatus:
-        refusal = self.refusal(target, now)
+        refusal = self.refusal(target, Need(), now)
         if refusal is None or refusal.state is None:
             return TargetStatus(target.provider, target.model, target.credential, "available", "", None)
         return TargetStatus(

@@ -138,6 +138,8 @@ class Api:
         if (request.content_length or 0) > limit:
             raise too_large
         try:
+            if request.content.is_eof():  # as most are, by the time that the head is read
+                return await request.read()
             async with self._clock.timeout(_BODY_SECONDS):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:

@@ -35,13 +35,11 @@ _DUMPS = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 def _skip(text: str, at: int) -> int:
     """Where the white space that may begin at ``at`` ends. Mostly there is none, or a space."""
-    if text[at : at + 1] > " ":
-        return at
-    return int(WHITESPACE.match(text, at).end())
+    return int(WHITESPACE.match(text, at).end()) if text[at : at + 1] <= " " else at
 
 
 class Members:
-    """The members of one JSON object: parsed values by name, and the text that each was read from.
+    """The members of one JSON object: parsed values by name, and the text, name included, that each was read from.
 
     ``values`` is for reading only. Where a name occurs twice the last one counts, as JSON parsers do.
     """
@@ -57,7 +55,7 @@ class Members:
     def parse(cls, body: bytes) -> Members:
         """Read ``body`` (UTF-8, a BOM is tolerated); raises WireError where it is not one JSON object."""
         try:
-            text = body.decode("utf-8-sig")
+            text = body.decode().removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             raise WireError(f"the body is not UTF-8 (byte {error.start})") from error
         try:
@@ -87,13 +85,13 @@ class Members:
             while True:
                 if text[at] != '"':
                     raise json.JSONDecodeError("a member's name in double quotes was expected", text, at)
+                begin = at
                 name, at = scanstring(text, at + 1, True)
                 at = _skip(text, at)
                 if text[at] != ":":
                     raise json.JSONDecodeError("':' was expected", text, at)
-                start = _skip(text, at + 1)
-                values[name], end = _SCAN(text, start)
-                spans[name] = (start, end)
+                values[name], end = _SCAN(text, _skip(text, at + 1))
+                spans[name] = (begin, end)
                 at = _skip(text, end)
                 mark = text[at]
                 at += 1
@@ -110,8 +108,6 @@ class Members:
     def render(self, changes: Mapping[str, Any]) -> bytes:
         """The object as UTF-8 bytes, with ``changes`` by member name: a new JSON value, or DROP."""
         text = self._text
-        parts = [
-            f"{_DUMPS(name)}:{text[start:end]}" for name, (start, end) in self._spans.items() if name not in changes
-        ]
+        parts = [text[begin:end] for name, (begin, end) in self._spans.items() if name not in changes]
         parts += [f"{_DUMPS(name)}:{_DUMPS(value)}" for name, value in changes.items() if value is not DROP]
         return ("{" + ",".join(parts) + "}").encode("utf-8", "surrogatepass")

@@ -20,7 +20,7 @@ JSON = st.recursive(
 def test_untouched_members_keep_their_text() -> None:
     body = b'{ "model" : "a", "big": 1e400, "n": 1.10, "t": "\\u00e9\xc3\xa9", "o": { "x" : [1 , 2] } }'
     assert Members.parse(body).render({"model": "b"}) == (
-        b'{"big":1e400,"n":1.10,"t":"\\u00e9\xc3\xa9","o":{ "x" : [1 , 2] },"model":"b"}'
+        b'{"big": 1e400,"n": 1.10,"t": "\\u00e9\xc3\xa9","o": { "x" : [1 , 2] },"model":"b"}'
     )
 
 

@@ -1,0 +1,165 @@
+"""What the engine does, held against the truth: told of each call when it is sent, decided and answered.
+
+It keeps the truth beside the providers, and insists that both agree on every call. A call that is on its way counts as
+room that is taken, though the provider has not seen it yet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from scripts.quota_day.traffic import Request
+from scripts.quota_day.truth import Lack, Truth
+from scripts.quota_day.world import ACCOUNTS, Account, Day
+
+LIE = "lying Retry-After"
+# What is taken for the window of a refusal that names none.
+_MINUTE = 60.0
+# A call that is late by less was not late: its request was under way already.
+_AT_ONCE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """An account that had refused was used again this long after it had room for a request that was sent elsewhere."""
+
+    provider: str
+    kind: str  # of the refusal
+    seconds: float
+    window: float
+
+    @property
+    def beyond(self) -> float:
+        """By how much that is longer than the window of the limit that had refused."""
+        return self.seconds - self.window
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that was not served: at that moment, which account had room, or has it soonest, and in how long."""
+
+    request: Request
+    at: float
+    account: Account
+    lack: Lack | None
+
+    @property
+    def wait(self) -> float:
+        return self.lack.wait if self.lack else 0.0
+
+    @property
+    def avoidable(self) -> bool:
+        """Whether its chain had a free slot within its patience."""
+        return self.wait <= max(self.request.deadline - self.at, 0.0)
+
+
+@dataclass(slots=True)
+class Tally:
+    """One provider's calls."""
+
+    calls: int = 0
+    served: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # by the limit that had no room
+    failed: Counter[str] = field(default_factory=Counter)  # by anything else
+
+
+@dataclass(slots=True)
+class _Sight:
+    """One account, as the engine used it."""
+
+    coming: list[int] = field(default_factory=list)  # tokens of the calls that are on their way
+    refused: Lack | None = None  # by the last call that was decided
+    missed: float | None = None  # since when it has had room for a request that was sent elsewhere
+
+
+class Judge:
+    """Tell it ``sent``, then ``decided`` by exactly one of the others, for each call; and of each failed request."""
+
+    def __init__(self, day: Day) -> None:
+        self.tallies = {account.site.name: Tally() for account in ACCOUNTS}
+        self.refusals: list[float] = []  # when a provider refused for a limit
+        self.late: list[Late] = []
+        self.failures: list[Failure] = []
+        self.passed_over: list[tuple[Request, Account]] = []  # although it had room
+        self._truth = Truth(day)
+        self._sights = {account: _Sight() for account in ACCOUNTS}
+        self._asked: dict[int, set[Account]] = {}
+        self._sent: dict[int, float] = {}
+
+    def waited(self, request: Request) -> float:
+        """How long it took until the last call for this request was sent, in seconds."""
+        return self._sent[request.number] - request.at
+
+    def sent(self, request: Request, account: Account, now: float) -> None:
+        self._look_above(request, account.site.tier, now)
+        sight = self._sights[account]
+        if sight.missed is not None:
+            self._used_again(account, sight, now)
+        sight.coming.append(request.cost(account.site))
+        self.tallies[account.site.name].calls += 1
+        self._asked.setdefault(request.number, set()).add(account)
+        self._sent[request.number] = now
+
+    def arrived(self, request: Request, account: Account) -> None:
+        """The call is at the provider (or was broken off before that)."""
+        self._sights[account].coming.remove(request.cost(account.site))
+
+    def admitted(self, request: Request, account: Account, now: float) -> None:
+        tokens = request.cost(account.site)
+        lack = self._truth.lack(account, tokens, now)
+        assert lack is None, f"{account.credential} admitted what has no room: {lack}"
+        self._truth.take(account, tokens, now)
+        self._sights[account].refused = None
+        self.tallies[account.site.name].served += 1
+
+    def limited(self, request: Request, account: Account, now: float) -> None:
+        lack = self._truth.lack(account, request.cost(account.site), now)
+        assert lack is not None, f"{account.credential} refused what has room"
+        self._refused(account, lack, now)
+
+    def lied(self, account: Account, now: float) -> None:
+        self._refused(account, Lack(LIE, 0.0, _MINUTE), now)
+
+    def _refused(self, account: Account, lack: Lack, now: float) -> None:
+        self._sights[account].refused = lack
+        self.tallies[account.site.name].refused[lack.kind] += 1
+        self.refusals.append(now)
+
+    def failed(self, account: Account, kind: str) -> None:
+        """The call failed for another reason than a limit."""
+        self._sights[account].refused = Lack(kind, 0.0, 0.0)
+        self.tallies[account.site.name].failed[kind] += 1
+
+    def unserved(self, request: Request, now: float) -> None:
+        """The client was answered with a failure."""
+        self._look_above(request, len(ACCOUNTS), now)
+        lacks = [(self._lack(account, request, now), account) for account in ACCOUNTS]
+        lack, account = min(lacks, key=lambda pair: pair[0].wait if pair[0] else 0.0)
+        self.failures.append(Failure(request, now, account, lack))
+
+    def end(self, now: float) -> None:
+        """The day is over: what is not in use again by now never was."""
+        for account, sight in self._sights.items():
+            if sight.missed is not None:
+                self._used_again(account, sight, now)
+
+    def _lack(self, account: Account, request: Request, now: float) -> Lack | None:
+        coming = self._sights[account].coming
+        return self._truth.lack(account, request.cost(account.site), now, (len(coming), sum(coming)))
+
+    def _look_above(self, request: Request, tier: int, now: float) -> None:
+        """Which accounts of better tiers had room for what goes to this tier."""
+        asked = self._asked.get(request.number, ())
+        for account in ACCOUNTS:
+            if account.site.tier < tier and account not in asked and self._lack(account, request, now) is None:
+                self.passed_over.append((request, account))
+                sight = self._sights[account]
+                if sight.missed is None:
+                    sight.missed = now
+
+    def _used_again(self, account: Account, sight: _Sight, now: float) -> None:
+        assert sight.missed is not None
+        seconds, sight.missed = now - sight.missed, None
+        if sight.refused and seconds > _AT_ONCE:
+            self.late.append(Late(account.site.name, sight.refused.kind, seconds, sight.refused.window))
