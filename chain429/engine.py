@@ -49,7 +49,7 @@ _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_
 @dataclass(slots=True)
 class Call:
     """One request on its way. ``at`` is Unix seconds, ``started`` the monotonic clock at its arrival; ``patience`` is
-    how many seconds it may wait in all for a target to free."""
+    how many seconds it may wait in all for a target to free, None for as many as are configured."""
 
     id: str
     request: ClientRequest
@@ -59,7 +59,7 @@ class Call:
     started: float
     attempts: list[AttemptRecord] = field(default_factory=list)
     skipped: set[Target] = field(default_factory=set)
-    patience: float = 0.0
+    patience: float | None = None
     waited: float = 0.0
     calls: int = 0
 
@@ -143,7 +143,8 @@ class Engine:
         grant = self._line.take(walk, now)
         self._note_skips(call, walk)
         if grant is None:
-            grant = await self._wait(call, walk, min(left, call.patience - call.waited))
+            patience = self._config.patience if call.patience is None else call.patience
+            grant = await self._wait(call, walk, min(left, patience - call.waited))
         return grant or self._line.take(walk, self._clock.now(), bold=True)
 
     async def _wait(self, call: Call, walk: Walk, patience: float) -> Grant | None:

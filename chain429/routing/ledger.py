@@ -74,7 +74,7 @@ class Ledger:
         known = list(providers)
         self._limits.configure(
             (key for provider in known for key in provider.credentials),
-            {key.account: provider.provision.day for provider in known for key in provider.credentials},
+            {key.account: provider.provision for provider in known for key in provider.credentials},
         )
         self._benched_entries.clear()
 

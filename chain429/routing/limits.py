@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from chain429.routing.chain import Credential, Limit, Target
 from chain429.routing.headers import Metric, Reading
-from chain429.routing.outcome import Hit
-from chain429.routing.window import DayReset, Window
+from chain429.routing.outcome import Hit, Provision
+from chain429.routing.window import Refill, Window
 
-# A rolling window is counted in this many slices. A slice leaves the window as a whole, when its last moment has left.
-_SLICES = 60
+# A rolling window is counted in this many slices. A slice leaves the window as a whole, when its last amount has left.
+_SLICES = 120
 # When to look again at a bucket that is reported empty, where its reset is not told.
 _LOOK_AGAIN = 3600.0
 # Clients can name models at will, so what is remembered of them is bounded.
@@ -74,6 +74,7 @@ class Shortage:
 @dataclass(slots=True)
 class _Slice:
     number: int
+    last: float = 0.0  # when it was added to last, Unix seconds
     amount: float = 0.0
 
 
@@ -81,12 +82,17 @@ class Bucket:
     """One limit's window for one account and model; without a window, the limit of what is under way at a time."""
 
     __slots__ = (
-        "_counted", "_day", "_ends", "_known", "_known_until", "_length", "_limit", "_metric", "_name", "_remaining",
-        "_reset_at", "_slice", "_spends", "_spent", "_total", "_unanswered", "_window", "in_flight",
+        "_counted", "_day", "_ends", "_known", "_known_until", "_length", "_level", "_level_at", "_limit", "_metric",
+        "_name", "_remaining", "_reset_at", "_slice", "_spends", "_spent", "_steady", "_total", "_unanswered", "_window",
+        "in_flight",
     )  # fmt: skip
 
-    def __init__(self, metric: Metric, window: Window | None, day: DayReset | None = None) -> None:
+    def __init__(self, metric: Metric, window: Window | None, provision: Provision | None = None) -> None:
         self._metric = metric
+        day = provision.day if provision else None
+        self._steady = provision is not None and provision.refill is Refill.STEADY
+        self._level = 0.0  # what is used of a limit that refills steadily
+        self._level_at = 0.0
         # A day or a month of the calendar begins anew all at once; anything else rolls.
         calendar = day is not None and (window is Window.MONTH or (window is Window.DAY and day.zone is not None))
         self._day = day if calendar else None
@@ -119,12 +125,17 @@ class Bucket:
     def used(self, now: float) -> float:
         """What was counted within the window that ends now."""
         counted = self._counted
+        limit = self.limit(now) if self._steady else None
+        if limit is not None:
+            drained = max(now - self._level_at, 0.0) * limit / self._length
+            self._level, self._level_at = max(self._level - drained, 0.0), now
+            return self._level
         if self._day is not None and not self._ends - self._length * 1.1 <= now < self._ends:
             self._ends = (self._day.after(now) if self._window is Window.DAY else self._day.month_after(now)) or 0.0
             while counted:
                 self._drop(counted.pop())
-        oldest = (now - self._length) / self._slice - 1
-        while counted and counted[0].number <= oldest:
+        oldest = now - self._length
+        while counted and counted[0].last <= oldest:
             self._drop(counted.popleft())
         # A clock that was set back leaves slices of the future behind, which would stay for too long.
         newest = now / self._slice + 1
@@ -183,19 +194,22 @@ class Bucket:
         """When slices that count ``excess`` at least have left the window."""
         if self._day is not None:
             return self._ends
-        number = 0
+        if self._steady:
+            return self._level_at + excess * self._length / (self.limit(self._level_at) or 1.0)
+        last = 0.0
         for counted in self._counted:
-            number = counted.number
+            last = counted.last
             excess -= counted.amount
             if excess <= 0:
                 break
-        return (number + 1) * self._slice + self._length
+        return last + self._length
 
     def take(self, amount: float, now: float) -> Hold:
         """Count ``amount`` as in flight. Every hold must be settled."""
         self.in_flight += amount
         self._unanswered += amount
         self._spent += amount
+        self._level += amount
         return Hold(self, amount, self._count(amount, now))
 
     def _count(self, amount: float, now: float) -> _Slice | None:
@@ -206,6 +220,7 @@ class Bucket:
         if not self._counted or self._counted[-1].number < number:
             self._counted.append(_Slice(number))
         self._counted[-1].amount += amount
+        self._counted[-1].last = max(self._counted[-1].last, now)
         self._total += amount
         return self._counted[-1]
 
@@ -215,6 +230,7 @@ class Bucket:
         if not hold.answered:
             self._unanswered -= hold.amount
             self._spent = max(self._spent + used - hold.amount, 0.0)
+            self._level = max(self._level + used - hold.amount, 0.0)
         if used > hold.amount:
             self._count(used - hold.amount, now)
         elif hold.at is not None:
@@ -232,6 +248,9 @@ class Bucket:
         if hold is not None and not hold.answered:
             hold.answered = True
             self._unanswered -= hold.amount
+        if self._known is not None and (self._steady or reading.reset_at is None):
+            self._reconcile(self._known - reading.remaining + self._unanswered, now)
+            return
         self._remaining = reading.remaining
         self._spent = self._unanswered
         # A report holds for one window at the most, whatever the provider says; a rolling one refills bit by bit.
@@ -239,11 +258,20 @@ class Bucket:
         untold = now + min(self._window.seconds, _LOOK_AGAIN)
         self._reset_at = untold if reading.reset_at is None else min(reading.reset_at, longest)
 
+    def _reconcile(self, used: float, now: float) -> None:
+        """Bring our own count up to what the provider says is used: others may use the same key."""
+        more = used - self.used(now)
+        if self._steady:
+            self._level = max(self._level + more, 0.0)
+        elif more > 0:
+            self._count(more, now)
+
     def refused(self, amount: float | None, now: float) -> None:
         """The provider says that this limit is used up, and how large it is, where it says that."""
         used = self.used(now)
         if amount is not None:
             self._known, self._known_until = amount, now + _NAMED_FOR
+            self._level = max(self._level, amount)
         elif self._window is not None and used >= 1 and used < (self.limit(now) or math.inf):
             self._known, self._known_until = used, now + min(_CONCLUDED_FOR * self._window.seconds, self._length * 2)
 
@@ -275,7 +303,7 @@ class Lease:
         self.target = target
         self.need = need
         self.began = began  # Unix seconds
-        self.up_front = up_front  # what it holds is charged, whatever it uses
+        self.up_front = up_front  # all that it allows to be made is charged
         self._holds = holds
 
     def close(self) -> dict[_Kind, Hold]:
@@ -298,12 +326,12 @@ class Limits:
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], _Group] = {}
         self._configured: dict[str, tuple[Limit, ...]] = {}
-        self._days: dict[str, DayReset] = {}
+        self._provisions: dict[str, Provision] = {}
 
-    def configure(self, credentials: Iterable[Credential], days: Mapping[str, DayReset] | None = None) -> None:
-        """Take over configured limits, and by account when its days begin anew; what was learned stays."""
+    def configure(self, credentials: Iterable[Credential], provisions: Mapping[str, Provision] | None = None) -> None:
+        """Take over configured limits, and by account how its limits free; what was learned stays."""
         self._configured = {}
-        self._days = dict(days or {})
+        self._provisions = dict(provisions or {})
         for credential in credentials:
             self._configured[credential.account] = self._configured.get(credential.account) or credential.limits
         for (account, _), group in self._groups.items():
@@ -318,7 +346,7 @@ class Limits:
     def _bucket(self, account: str, group: _Group, metric: Metric, window: Window | None) -> Bucket:
         bucket = group.get((metric, window))
         if bucket is None:
-            bucket = group[metric, window] = Bucket(metric, window, self._days.get(account))
+            bucket = group[metric, window] = Bucket(metric, window, self._provisions.get(account))
         return bucket
 
     def _group(self, target: Target, now: float) -> _Group:
@@ -369,12 +397,13 @@ class Limits:
 
     def settle(self, lease: Lease, tokens_in: int | None, tokens_out: int | None, now: float) -> None:
         """The request was served; tokens are the provider's count, None where it gave none. Safe to call twice."""
+        if lease.up_front and lease.need.most is not None and tokens_out is not None:
+            tokens_out = max(tokens_out, lease.need.most)
         both = tokens_in + tokens_out if tokens_in is not None and tokens_out is not None else None
         counted = {"tokens": both, "input_tokens": tokens_in, "output_tokens": tokens_out}
         for (metric, _), hold in lease.close().items():
-            told = counted.get(metric)
-            used = hold.amount if told is None else float(told)
-            hold.bucket.settle(hold, max(used, hold.amount) if lease.up_front else used, now)
+            used = counted.get(metric)
+            hold.bucket.settle(hold, hold.amount if used is None else float(used), now)
 
     def release(self, lease: Lease, now: float) -> None:
         """Nothing was used: the call failed or was refused. Safe to call twice."""

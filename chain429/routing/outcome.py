@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from chain429.routing.failure import Failure
 from chain429.routing.headers import Metric, parse_retry_after
-from chain429.routing.window import DayReset, Window
+from chain429.routing.window import DayReset, Refill, Window
 from chain429.routing.wording import UNNAMED, NamedLimit, limit_named
 
 
@@ -232,10 +232,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What the catalog knows of a provider's failures: its rules, and when its day begins anew."""
+    """What the catalog knows of a provider's failures: its rules, and how and when its limits free."""
 
     rules: tuple[Rule, ...] = ()
     day: DayReset = field(default_factory=DayReset)
+    refill: Refill = Refill.WINDOW
     scope: Scope = Scope.MODEL
 
 

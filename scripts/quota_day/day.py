@@ -38,6 +38,7 @@ class Figures:
     placed: int = 0
     free_now: int = 0  # failed while its chain had room at that moment
     free_soon: int = 0  # failed while its chain had room within its patience
+    contested: int = 0  # failed at the end of its patience, and another took the slot
     outrun: int = 0  # failed without that, though the oracle served it
     hopeless: int = 0  # the oracle could not serve it either
     served_first: int = 0  # in the first hour
@@ -82,7 +83,7 @@ class Figures:
 
     def add(self, other: Figures) -> None:
         """Count another day in."""
-        for name in ("requests", "served", "placed", "free_now", "free_soon", "outrun", "hopeless"):
+        for name in ("requests", "served", "placed", "free_now", "free_soon", "contested", "outrun", "hopeless"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("served_first", "refused_first", "refused", "seeds", "waits", "placed_waits", "late"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -189,7 +190,9 @@ def _figures(
     )
     lost, outrun = Counter[str](), Counter[str]()
     for failure in judge.failures:
-        if failure.avoidable:
+        if failure.had_room and judge.contested(failure):
+            found.contested += 1
+        elif failure.had_room:
             found.free_now += failure.lack is None
             found.free_soon += failure.lack is not None
             lost[_cause(failure, records)] += 1

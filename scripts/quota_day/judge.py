@@ -6,6 +6,7 @@ room that is taken, though the provider has not seen it yet.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -16,22 +17,22 @@ from scripts.quota_day.world import ACCOUNTS, Account, Day
 LIE = "lying Retry-After"
 # What is taken for the window of a refusal that names none.
 _MINUTE = 60.0
-# A call that is late by less was not late: its request was under way already.
+# What happens within a second happened at once: the engine can't know more exactly when a call arrives.
 _AT_ONCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """An account that had refused was used again this long after it had room for a request that was sent elsewhere."""
+    """An account that had no room was used again this long after it had room for a request that was sent elsewhere."""
 
     provider: str
-    kind: str  # of the refusal
+    kind: str  # of what had been used up
     seconds: float
     window: float
 
     @property
     def beyond(self) -> float:
-        """By how much that is longer than the window of the limit that had refused."""
+        """By how much that is longer than the window of the limit that was used up."""
         return self.seconds - self.window
 
 
@@ -49,9 +50,13 @@ class Failure:
         return self.lack.wait if self.lack else 0.0
 
     @property
-    def avoidable(self) -> bool:
-        """Whether its chain had a free slot within its patience."""
+    def had_room(self) -> bool:
+        """Whether its chain had a free slot within what was left of its patience."""
         return self.wait <= max(self.request.deadline - self.at, 0.0)
+
+    @property
+    def out_of_patience(self) -> bool:
+        return self.at > self.request.deadline - _AT_ONCE
 
 
 @dataclass(slots=True)
@@ -69,8 +74,9 @@ class _Sight:
     """One account, as the engine used it."""
 
     coming: list[int] = field(default_factory=list)  # tokens of the calls that are on their way
-    refused: Lack | None = None  # by the last call that was decided
+    lack: Lack | None = None  # what it had no room for since it last served
     missed: float | None = None  # since when it has had room for a request that was sent elsewhere
+    used: list[float] = field(default_factory=list)  # when calls were sent to it
 
 
 class Judge:
@@ -91,11 +97,18 @@ class Judge:
         """How long it took until the last call for this request was sent, in seconds."""
         return self._sent[request.number] - request.at
 
+    def contested(self, failure: Failure) -> bool:
+        """Whether the slot that a request had at the end of its patience was taken by another that waited for it."""
+        used = self._sights[failure.account].used
+        after = bisect_right(used, failure.at)
+        return failure.out_of_patience and after < len(used) and used[after] <= failure.at + failure.wait + _AT_ONCE
+
     def sent(self, request: Request, account: Account, now: float) -> None:
         self._look_above(request, account.site.tier, now)
         sight = self._sights[account]
         if sight.missed is not None:
             self._used_again(account, sight, now)
+        sight.used.append(now)
         sight.coming.append(request.cost(account.site))
         self.tallies[account.site.name].calls += 1
         self._asked.setdefault(request.number, set()).add(account)
@@ -110,7 +123,7 @@ class Judge:
         lack = self._truth.lack(account, tokens, now)
         assert lack is None, f"{account.credential} admitted what has no room: {lack}"
         self._truth.take(account, tokens, now)
-        self._sights[account].refused = None
+        self._sights[account].lack = None
         self.tallies[account.site.name].served += 1
 
     def limited(self, request: Request, account: Account, now: float) -> None:
@@ -122,13 +135,13 @@ class Judge:
         self._refused(account, Lack(LIE, 0.0, _MINUTE), now)
 
     def _refused(self, account: Account, lack: Lack, now: float) -> None:
-        self._sights[account].refused = lack
+        self._sights[account].lack = lack
         self.tallies[account.site.name].refused[lack.kind] += 1
         self.refusals.append(now)
 
     def failed(self, account: Account, kind: str) -> None:
         """The call failed for another reason than a limit."""
-        self._sights[account].refused = Lack(kind, 0.0, 0.0)
+        self._sights[account].lack = Lack(kind, 0.0, 0.0)
         self.tallies[account.site.name].failed[kind] += 1
 
     def unserved(self, request: Request, now: float) -> None:
@@ -152,14 +165,18 @@ class Judge:
         """Which accounts of better tiers had room for what goes to this tier."""
         asked = self._asked.get(request.number, ())
         for account in ACCOUNTS:
-            if account.site.tier < tier and account not in asked and self._lack(account, request, now) is None:
+            if account.site.tier >= tier or account in asked:
+                continue
+            sight, lack = self._sights[account], self._lack(account, request, now)
+            if lack is None:
                 self.passed_over.append((request, account))
-                sight = self._sights[account]
                 if sight.missed is None:
                     sight.missed = now
+            elif sight.missed is None:
+                sight.lack = lack
 
     def _used_again(self, account: Account, sight: _Sight, now: float) -> None:
         assert sight.missed is not None
         seconds, sight.missed = now - sight.missed, None
-        if sight.refused and seconds > _AT_ONCE:
-            self.late.append(Late(account.site.name, sight.refused.kind, seconds, sight.refused.window))
+        if sight.lack and seconds > _AT_ONCE:
+            self.late.append(Late(account.site.name, sight.lack.kind, seconds, sight.lack.window))

@@ -18,7 +18,7 @@ from chain429.upstream import UpstreamRequest
 from scripts.quota_day.judge import Judge
 from scripts.quota_day.traffic import Request, number_of
 from scripts.quota_day.truth import OUTAGE
-from scripts.quota_day.world import BY_KEY, LIE_SECONDS, SITES, Account, Day, simulated
+from scripts.quota_day.world import BY_KEY, LIE_SECONDS, SITES, Account, Day, Provider
 
 _BYTES_PER_SECOND = 600.0  # at which a model writes
 _PIECES_AT_ONCE = 4  # pieces of a stream that come in one go
@@ -67,7 +67,7 @@ class Network:
         self._sites = sites
         self._judge = judge
         self._clock = clock
-        self._providers = {site.name: simulated(site) for site in SITES.values()}
+        self._providers = {site.name: Provider(site) for site in SITES.values()}
         self._attempts: Counter[int] = Counter()
         self._lied = False
         self._lowered = False
@@ -102,7 +102,7 @@ class Network:
         provider = self._providers[site.name]
         if not self._lowered and now >= day.lowers_at:
             self._lowered = True
-            self._providers[day.lowers].set_limits(SITES[day.lowers].model, day.lowered)
+            self._providers[day.lowers].lower(day.lowered)
         if day.is_down(site, now):
             self._judge.failed(account, OUTAGE)
             if dice.random() < 0.5:

@@ -1,7 +1,7 @@
 """The router that knows the truth: it serves each request at the first moment at which anything in its chain has room.
 
-Requests wait in a queue, first come, first served, each as long as its patience lasts; one that needs less may go before
-one for which there is no room yet. It is greedy, not optimal: it looks into no future.
+Requests wait in a queue, first come, first served, each as long as its patience lasts; one that needs less may go
+before one for which there is no room yet. It is greedy, not optimal: it looks into no future.
 """
 
 from __future__ import annotations

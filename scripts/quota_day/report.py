@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +87,11 @@ def as_json(figures: Figures) -> dict[str, Any]:
 
 
 _COUNTS = (
-    *("requests", "served", "placed", "share", "failed", "avoidable", "free_now", "free_soon", "outrun", "hopeless"),
+    *("requests", "served", "placed", "share", "failed", "avoidable", "free_now", "free_soon", "contested"),
+    *("outrun", "hopeless"),
     *("refused", "wasted", "wasted_first", "wasted_after", "beyond"),
 )
-_ROWS = (
+_ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("requests", lambda day: f"{day.requests}"),
     ("served", lambda day: f"{day.served}"),
     ("served by the oracle", lambda day: f"{day.placed}"),
@@ -98,6 +99,7 @@ _ROWS = (
     ("failed", lambda day: f"{day.failed}"),
     ("  with a free slot at that moment", lambda day: f"{day.free_now}"),
     ("  with a free slot within its patience", lambda day: f"{day.free_soon}"),
+    ("  at the end of its patience, another took the slot", lambda day: f"{day.contested}"),
     ("  without one, though the oracle served it", lambda day: f"{day.outrun}"),
     ("  as with the oracle", lambda day: f"{day.hopeless}"),
     ("refused calls per 100 served", lambda day: f"{day.wasted:.2f}"),
@@ -112,7 +114,7 @@ _ROWS = (
 
 
 def _row(title: str, cells: Sequence[str]) -> str:
-    return f"{title:46}" + "".join(f"{cell:>14}" for cell in cells)
+    return f"{title:52}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 def _middle(seconds: Sequence[float]) -> str:
@@ -145,9 +147,7 @@ def _recoveries(figures: Figures) -> list[str]:
         seconds = [late.seconds for late in figures.late if (late.provider, late.kind) == (provider, kind)]
         spread = _spread(seconds)
         title = f"  {provider}, {kind}"
-        lines.append(
-            f"{title:44}{len(seconds):8}{spread['median']:10.1f}{spread['p95']:10.1f}{spread['most']:10.1f}"
-        )
+        lines.append(f"{title:44}{len(seconds):8}{spread['median']:10.1f}{spread['p95']:10.1f}{spread['most']:10.1f}")
     return lines
 
 

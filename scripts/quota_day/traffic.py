@@ -26,8 +26,8 @@ _BURST_SECONDS = 5.0
 _QUARTERS_PER_HOUR = 0.25
 _QUARTER_SECONDS = 900.0
 _QUARTER_FACTOR = 2.5
-# A long word is streamed as one piece, which keeps the number of pieces down.
-_LATIN = "lorem-ipsum-dolor-sit-amet-consectetur-adipiscing-elit-sed-do-eiusmod-tempor-incididunt-ut-labo "
+# Each word is streamed as one piece: long ones keep the number of pieces down.
+_LATIN = "-".join(["lorem-ipsum-dolor-sit-amet-consectetur-adipiscing-elit"] * 4) + " "
 _GREEK = "".join(chr(code) for code in range(0x3B1, 0x3C9)) * 2
 _ANSWERS = (64, 256, 512, 1024, 2048)
 
@@ -97,7 +97,8 @@ def _number(expected: float, dice: random.Random) -> int:
 
 def _request(number: int, at: float, dice: random.Random) -> Request:
     tokens = _prompt_tokens(dice)
-    fields: dict[str, Any] = {"model": "default", "messages": [{"role": "user", "content": _text(number, tokens, dice)}]}
+    message = {"role": "user", "content": _text(number, tokens, dice)}
+    fields: dict[str, Any] = {"model": "default", "messages": [message]}
     if dice.random() < 0.5:
         fields["stream"] = True
     if dice.random() < 0.25:

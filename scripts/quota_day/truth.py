@@ -39,6 +39,13 @@ class Quota:
                 worst = Lack(f"{metric} per {period}", wait, period.seconds)
         return worst
 
+    def lower(self, limits: Limits) -> None:
+        """Lower the limits; what was used of them stays used."""
+        for metric, period, window in self._windows:
+            limit = limits.of(metric, period)
+            assert limit is not None
+            window.limit = limit
+
     def add(self, tokens: int, now: float) -> None:
         for metric, _, window in self._windows:
             window.add(now, 1 if metric is Metric.REQUESTS else tokens)
@@ -69,8 +76,6 @@ class Truth:
     def _follow(self, now: float) -> None:
         if not self._lowered and now >= self._day.lowers_at:
             self._lowered = True
-            for account in ACCOUNTS:
-                site = account.site
-                if site.name == self._day.lowers:
-                    # As simulated providers have it: what was used is forgotten.
-                    self._quotas[account] = Quota(site.limits.changed(self._day.lowered), site.dialect.window)
+            for account, quota in self._quotas.items():
+                if account.site.name == self._day.lowers:
+                    quota.lower(account.site.limits.changed(self._day.lowered))

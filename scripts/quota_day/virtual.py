@@ -75,4 +75,3 @@ def run(start: float, main: Callable[[VirtualClock], Coroutine[Any, Any, T]]) ->
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(on_its_clock())
-

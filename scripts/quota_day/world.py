@@ -17,7 +17,7 @@ from chain429.simulator.cerebras import Cerebras
 from chain429.simulator.dialect import Dialect
 from chain429.simulator.gemini import Gemini
 from chain429.simulator.groq import Groq
-from chain429.simulator.limits import Limits, Pace
+from chain429.simulator.limits import Limits, Pace, Quota
 from chain429.simulator.mistral import Mistral
 from chain429.simulator.openrouter import OpenRouter
 
@@ -27,7 +27,7 @@ START = datetime.datetime(2027, 1, 19, 15, 7, 13, tzinfo=datetime.UTC).timestamp
 LIE_SECONDS = 18 * 86400
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Site:
     """One provider as this world has it: one model, and so many accounts with these limits each."""
 
@@ -43,31 +43,31 @@ SITES: Mapping[str, Site] = MappingProxyType(
     {
         site.name: site
         for site in (
-            Site("groq", Groq(), "openai/gpt-oss-120b", 2, 0, Limits(rpm=30, rpd=1000, tpm=8000, tpd=400_000)),
+            Site("groq", Groq(), "openai/gpt-oss-120b", 2, 0, Limits(rpm=30, rpd=1000, tpm=8000, tpd=500_000)),
             Site(
                 "cerebras",
                 Cerebras(),
                 "gpt-oss-120b",
                 2,
                 1,
-                Limits(rpm=5, rph=60, rpd=600, tpm=30_000, tph=200_000, tpd=600_000),
+                Limits(rpm=5, rph=60, rpd=600, tpm=30_000, tph=200_000, tpd=800_000),
             ),
             Site("gemini", Gemini(), "gemini-2.5-flash", 1, 1, Limits(rpm=5, rpd=500, tpm=250_000)),
-            Site("openrouter", OpenRouter(), "openai/gpt-oss-20b:free", 1, 2, Limits(rpm=20, rpd=400)),
-            Site("mistral", Mistral(), "mistral-small-2603", 1, 3, Limits(rpm=12, tpm=30_000)),
+            Site("openrouter", OpenRouter(), "openai/gpt-oss-20b:free", 1, 2, Limits(rpm=20, rpd=500)),
+            Site("mistral", Mistral(), "mistral-small-2603", 1, 3, Limits(rpm=15, tpm=40_000)),
         )
     }
 )
 
 # What a provider's limits become when it lowers them.
 _LOWERED: Mapping[str, Mapping[str, int]] = MappingProxyType(
-    {"groq": {"tpm": 6000}, "cerebras": {"rpm": 3, "rph": 40}, "mistral": {"rpm": 8}}
+    {"groq": {"tpm": 6000}, "cerebras": {"rpm": 3, "rph": 40}, "mistral": {"rpm": 10}}
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Account:
-    """One account, with one key. ``credential`` is what the engine calls it."""
+    """One account, with one key; there is one object of each. ``credential`` is what the engine calls it."""
 
     site: Site
     key: str
@@ -132,11 +132,36 @@ class Day:
         return _LOWERED[self.lowers]
 
 
-def simulated(site: Site) -> SimulatedProvider:
-    """The provider itself, with its limits."""
-    provider = SimulatedProvider(site.dialect, Pace())
-    provider.set_limits(site.model, {field.name: getattr(site.limits, field.name) for field in fields(Limits)})
-    return provider
+class _Lowerable(Quota):
+    """A quota whose limits can be lowered while what was used of them stays used."""
+
+    def lower(self, limits: Limits) -> None:
+        for (metric, period), window in self._windows.items():
+            limit = limits.of(metric, period)
+            assert limit is not None
+            window.limit = limit
+
+
+class Provider(SimulatedProvider):
+    """The simulated provider of a site, with the site's limits."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._now = site.limits
+        self._of_keys: dict[str, _Lowerable] = {}
+        super().__init__(site.dialect, Pace())
+
+    def lower(self, changes: Mapping[str, int]) -> None:
+        self._now = self._now.changed(changes)
+        for quota in self._of_keys.values():
+            quota.lower(self._now)
+
+    def _quota(self, key: str, model: str) -> Quota:
+        assert model == self._site.model, f"{self.name} was asked for {model}"
+        quota = self._of_keys.get(key)
+        if quota is None:
+            quota = self._of_keys[key] = _Lowerable(self._now, self.dialect.window, Pace())
+        return quota
 
 
 def configuration(*, configured: bool) -> str:
