@@ -154,8 +154,10 @@ class Ledger:
 
     def answering(self, lease: Lease) -> None:
         """The call's answer has begun: a probe that goes on for minutes need not keep others away."""
-        self.breaker(lease.target.provider).answering(lease)
-        self._benched_entries.clear()
+        breaker = self.breaker(lease.target.provider)
+        if breaker.until is not None:
+            breaker.answering(lease)
+            self._benched_entries.clear()
 
     def learn(self, lease: Lease, outcome: Outcome, tokens: tuple[int | None, int | None], now: float) -> float | None:
         """What became of the call. Returns until when it benches the target, if it does."""

@@ -35,7 +35,6 @@ class Pool:
         if len(targets) == 1:
             return targets[0]
         credentials = {credential.id: credential for credential in provider.credentials}
-        least = self._strains.get(provider.id, 0.0)
 
         def rank(target: Target) -> tuple[float, ...]:
             credential, load = credentials[target.credential], self._credentials.get(target.credential, _IDLE)
@@ -45,7 +44,7 @@ class Pool:
                 case Strategy.ROUND_ROBIN:
                     return (load.last,)
                 case Strategy.WEIGHTED:
-                    return (max(load.strain, least), load.last)
+                    return (load.strain, load.last)
                 case Strategy.LEAST_LOADED:
                     return (load.in_flight / credential.weight, load.last)
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from scripts.benchmark.contestants import DIRECT, GATEWAY, Arena, Contestant
 from scripts.benchmark.load import Plan, Tally
 
-# Longer than the gateway lets records gather before it writes them: the log's CPU is counted where it belongs.
-_SETTLE = 0.7
-
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is asked in one round."""
+    """How much is asked in one round.
+
+    ``settle`` are seconds after each turn: longer than the gateway lets records gather before it writes them, so that
+    the CPU of its log is counted where it belongs.
+    """
 
     rounds: int = 5
     serial: int = 300
@@ -32,16 +33,17 @@ class Sizes:
     paced: int = 50
     paced_words: int = 100
     limited: int = 100
+    settle: float = 0.7
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         return (
             Turn("serial", "whole", self.serial),
+            Turn("limited", "limited", self.limited, attempts=2),
             Turn("busy", "whole", self.busy, self.clients),
             Turn("short", "stream-8", self.short, words=8),
             Turn("full", f"stream-{self.words}", self.streams, words=self.words),
             Turn("paced", f"paced-{self.paced_words}", self.paced, self.paced, words=self.paced_words),
-            Turn("limited", "limited", self.limited, attempts=2),
         )
 
     @property
@@ -94,9 +96,9 @@ def compete(arena: Arena, sizes: Sizes, say: Callable[[str], None]) -> Results:
     results.memory = {name: [process.memory()] for name, process in measured.items()}
     for one in arena.contestants:
         results.samples[one.name] = {turn.name: [] for turn in sizes.turns}
-        for turn in (sizes.turns[0], sizes.turns[2]):  # warm up
+        for turn in [turn for turn in sizes.turns if turn.name in ("serial", "short")]:  # warm up
             arena.load.carry_out(Plan(one.port, one.token, turn.model, requests=30, words=turn.words))
-    time.sleep(_SETTLE)
+    time.sleep(sizes.settle)
     for number in range(sizes.rounds):
         say(f"round {number + 1} of {sizes.rounds}")
         for turn in sizes.turns:
@@ -104,7 +106,7 @@ def compete(arena: Arena, sizes: Sizes, say: Callable[[str], None]) -> Results:
             entrants = [one for one in arena.contestants if not turn.attempts or one.name == GATEWAY]
             shift = number % len(arena.contestants)
             tallies = {one.name: arena.load.carry_out(turn.plan(one)) for one in (*entrants[shift:], *entrants[:shift])}
-            time.sleep(_SETTLE)
+            time.sleep(sizes.settle)
             for name, tally in tallies.items():
                 cpu = measured[name].cpu() - before[name] if name in measured else None
                 results.samples[name][turn.name].append(Sample(tally, cpu))

@@ -154,9 +154,11 @@ def test_a_probe_whose_client_leaves_makes_room_for_the_next() -> None:
     at, later = ledger(), NOW + 30
     for _ in range(3):
         call(at, outcome(Kind.FAILED))
-    call(at, outcome(Kind.CANCELLED), later)
+    probe = at.take(GROQ, TARGET, ONE, later)
+    assert at.refusals(BIG, ONE, later)
+    at.learn(probe, outcome(Kind.CANCELLED), NO_TOKENS, later)
     assert at.breaker("groq").state(later) == "half-open"
-    assert refused(at, later) == set()
+    assert not at.refusals(BIG, ONE, later)
 
 
 def test_the_failures_of_old_calls_do_not_hold_the_provider_off() -> None:
@@ -318,6 +320,16 @@ def test_the_status_tells_how_each_target_stands() -> None:
             ),
         ),
     )
+
+
+def test_that_an_entry_is_benched_is_believed_for_as_long_as_it_is() -> None:
+    at = ledger()
+    late = at.take(GROQ, TARGET, ONE, NOW)
+    call(at, outcome(Kind.BUSY, NOW + 60))
+    assert [len(at.refusals(BIG, ONE, now)) for now in (NOW, NOW + 59, NOW + 60, NOW, NOW - 1)] == [2, 2, 0, 2, 0]
+    at.learn(late, outcome(Kind.QUOTA_SPENT, NOW + 7200), NO_TOKENS, NOW + 1)
+    assert at.refusals(BIG, ONE, NOW + 1)[TARGET].reason == "quota_spent!"
+    assert at.refusals(BIG, ONE, NOW + 60).keys() == {TARGET}
 
 
 # Laws.

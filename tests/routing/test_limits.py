@@ -374,6 +374,14 @@ def test_a_shortage_ends_when_it_says_and_not_before(
         assert not limits.shortage(TARGET, Need(tokens=amount), shortage.until + 1e-6)
 
 
+def test_what_is_settled_after_the_clock_was_set_back_is_not_kept_for_longer() -> None:
+    limits = configured(Limit("tokens", MINUTE, 1000))
+    lease = limits.take(TARGET, Need(tokens=10), NOW)
+    limits.settle(lease, 0, 1000, NOW - 30)
+    limits.shortage(TARGET, Need(tokens=1000), NOW - 30)
+    assert not limits.shortage(TARGET, Need(tokens=1000), NOW - 30 + 62)
+
+
 @given(windows, st.lists(st.floats(-3, 3), max_size=40), st.integers(0, 2))
 def test_no_jump_of_the_clock_strands_a_bucket(window: Window, jumps: list[float], seed: int) -> None:
     limits, now = configured(requests(2, window), requests(1, None)), NOW
