@@ -42,6 +42,7 @@ _POINTLESS_RETRY = 120
 
 _SERVED = Outcome.of(Kind.SERVED, "served", status=200)
 _CANCELLED = Outcome.of(Kind.CANCELLED, "the client left")
+_SHORTEST_WAIT = 0.05
 _LIMIT_KINDS = frozenset({Kind.RATE_LIMITED, Kind.QUOTA_SPENT})
 _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_LARGE})
 
@@ -164,7 +165,8 @@ class Engine:
                 if waiter.soonest > began + patience:
                     return None
                 with suppress(TimeoutError):
-                    async with self._clock.timeout(max(waiter.soonest - now, 0.0)):
+                    # Never at once: what should have freed by now, but has not, must not be asked for in a circle.
+                    async with self._clock.timeout(max(waiter.soonest - now, _SHORTEST_WAIT)):
                         await woken.wait()
                 self._line.serve(self._clock.now())
             return waiter.grant

@@ -168,7 +168,7 @@ class Ledger:
         else:
             self._limits.release(lease, now)
         if outcome.hit is not None:
-            self._limits.refused(target, outcome.hit, now)
+            self._limits.refused(target, outcome.hit, lease.need, now)
         breaker = self.breaker(target.provider)
         if outcome.kind is Kind.SERVED:
             self._estimates.learn(target.model, lease.need.size, *tokens)

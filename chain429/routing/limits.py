@@ -17,8 +17,10 @@ from chain429.routing.headers import Metric, Reading
 from chain429.routing.outcome import Hit, Provision
 from chain429.routing.window import Refill, Window
 
-# A rolling window is counted in this many slices. A slice leaves the window as a whole, when its last amount has left.
-_SLICES = 120
+# A rolling window is counted in slices, at most this many to a window. One leaves the window as a whole, when its last
+# amount has left. Where more than the second number are kept, the older half of them is made half as fine.
+_SLICES = 3600
+_KEPT = 256
 # When to look again at a bucket that is reported empty, where its reset is not told.
 _LOOK_AGAIN = 3600.0
 # Clients can name models at will, so what is remembered of them is bounded.
@@ -218,11 +220,23 @@ class Bucket:
         number = math.floor(now / self._slice)
         # Not only for the same slice: numbers stay in order even if the clock is set back.
         if not self._counted or self._counted[-1].number < number:
+            if len(self._counted) >= _KEPT:
+                self._coarsen()
             self._counted.append(_Slice(number))
         self._counted[-1].amount += amount
         self._counted[-1].last = max(self._counted[-1].last, now)
         self._total += amount
         return self._counted[-1]
+
+    def _coarsen(self) -> None:
+        slices = list(self._counted)
+        middle = len(slices) // 2
+        kept: list[_Slice] = []
+        for first, second in zip(slices[0:middle:2], slices[1:middle:2], strict=False):
+            second.amount += first.amount
+            first.amount = 0.0  # what a lease still holds of it is not given back: that errs on the safe side
+            kept.append(second)
+        self._counted = deque(kept + slices[len(kept) * 2 :])
 
     def settle(self, hold: Hold, used: float, now: float) -> None:
         """The request is over: it took ``used`` instead of what it held."""
@@ -249,7 +263,7 @@ class Bucket:
             hold.answered = True
             self._unanswered -= hold.amount
         if self._known is not None and (self._steady or reading.reset_at is None):
-            self._reconcile(self._known - reading.remaining + self._unanswered, now)
+            self._reconcile(self._known - reading.remaining, now)
             return
         self._remaining = reading.remaining
         self._spent = self._unanswered
@@ -260,18 +274,18 @@ class Bucket:
 
     def _reconcile(self, used: float, now: float) -> None:
         """Bring our own count up to what the provider says is used: others may use the same key."""
-        more = used - self.used(now)
+        ours = self.used(now)
         if self._steady:
-            self._level = max(self._level + more, 0.0)
-        elif more > 0:
-            self._count(more, now)
+            self._level = max(used, 0.0) + self._unanswered
+        elif used > ours:
+            self._count(used - ours, now)
 
-    def refused(self, amount: float | None, now: float) -> None:
-        """The provider says that this limit is used up, and how large it is, where it says that."""
+    def refused(self, amount: float | None, need: float, now: float) -> None:
+        """The provider says that this limit has no room for ``need``, and how large it is, where it says that."""
         used = self.used(now)
         if amount is not None:
             self._known, self._known_until = amount, now + _NAMED_FOR
-            self._level = max(self._level, amount)
+            self._level = max(self._level, amount - need)
         elif self._window is not None and used >= 1 and used < (self.limit(now) or math.inf):
             self._known, self._known_until = used, now + min(_CONCLUDED_FOR * self._window.seconds, self._length * 2)
 
@@ -417,10 +431,10 @@ class Limits:
             kind = (reading.metric, reading.window or Window.MINUTE)
             self._bucket(target.account, group, *kind).report(reading, lease.hold(kind) if lease else None, now)
 
-    def refused(self, target: Target, hit: Hit, now: float) -> None:
+    def refused(self, target: Target, hit: Hit, need: Need, now: float) -> None:
         """Learn from a refusal which limit it was, and how large."""
         group = self._group(target, now)
-        self._bucket(target.account, group, hit.metric, hit.window).refused(hit.amount, now)
+        self._bucket(target.account, group, hit.metric, hit.window).refused(hit.amount, need.of(hit.metric), now)
 
     def clear(self, target: Target) -> None:
         """Forget what the provider reported for this target."""
