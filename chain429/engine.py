@@ -119,10 +119,13 @@ class Engine:
             while True:
                 left = config.deadline - (self._clock.monotonic() - call.started)
                 grant = await self._next(call, walk, left) if left > 0 else None
+                left = config.deadline - (self._clock.monotonic() - call.started)
+                if grant is not None and left <= 0:
+                    self._give_back(grant)
+                    grant = None
                 if grant is None:
                     return self._exhausted(call, walk, outcomes, left <= 0)
                 endpoint = config.endpoints[grant.provider.id]
-                left = config.deadline - (self._clock.monotonic() - call.started)
                 result = await self._attempt(call, grant, endpoint, left)
                 if isinstance(result, _Served):
                     return self._serve(call, result, endpoint)
@@ -150,33 +153,41 @@ class Engine:
 
     async def _wait(self, call: Call, walk: Walk, patience: float) -> Grant | None:
         """Stand in the line until a target frees; None where none does within so many seconds."""
-        began = self._clock.now()
         walk.again()
-        soonest = walk.soonest(began)
-        if soonest is None or soonest > began + patience or self._line.full:
+        now, began = self._clock.now(), self._clock.monotonic()
+        soonest = walk.soonest(now)
+        if patience <= 0 or soonest is None or soonest > now + patience or self._line.full:
             return None
         woken = asyncio.Event()
         waiter = Waiter(walk, woken.set, soonest)
         self._line.join(waiter)
-        _log.debug("%s waits for %.1f s at first", call.id, soonest - began)
+        _log.debug("%s waits for %.1f s at first", call.id, soonest - now)
         try:
             while waiter.grant is None:
-                now = self._clock.now()
-                if waiter.soonest > began + patience:
+                # By the clock that never goes back, whatever becomes of the other one while it waits.
+                left = began + patience - self._clock.monotonic()
+                wait = waiter.soonest - self._clock.now()
+                if left <= 0 or wait > left:
                     return None
                 with suppress(TimeoutError):
                     # Never at once: what should have freed by now, but has not, must not be asked for in a circle.
-                    async with self._clock.timeout(max(waiter.soonest - now, _SHORTEST_WAIT)):
+                    async with self._clock.timeout(max(wait, _SHORTEST_WAIT)):
                         await woken.wait()
                 self._line.serve(self._clock.now())
             return waiter.grant
         except BaseException:
             if waiter.grant is not None:
-                self._ledger.give_back(waiter.grant.lease, self._clock.now())
+                self._give_back(waiter.grant)
             raise
         finally:
             self._line.leave(waiter)
-            call.waited += self._clock.now() - began
+            call.waited += self._clock.monotonic() - began
+
+    def _give_back(self, grant: Grant) -> None:
+        """Whoever got the grant does not use it: it may be for the next in the line."""
+        now = self._clock.now()
+        self._ledger.give_back(grant.lease, now)
+        self._line.serve(now, freed=True)
 
     def _note_skips(self, call: Call, walk: Walk) -> None:
         """Keep in the trail what was passed over, once, at its place between the attempts."""

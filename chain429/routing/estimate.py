@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from chain429.routing.limits import Need
@@ -36,10 +37,11 @@ class Estimates:
         ``up_front``: the provider charges all that the request allows to be made, whether or not it is.
         """
         known = self._models.get(model) or _Model()
-        output = known.output * _MARGIN
+        # Whole tokens: sums of them are exact, so what is held by leases returns to zero.
+        output = float(math.ceil(known.output * _MARGIN))
         if need.most is not None:
-            output = float(need.most) if up_front else min(output, need.most)
-        return replace(need, tokens=need.size / known.bytes + output, output=output)
+            output = float(need.most) if up_front else min(output, float(need.most))
+        return replace(need, tokens=math.ceil(need.size / known.bytes) + output, output=output)
 
     def learn(self, model: str, size: int, tokens_in: int | None, tokens_out: int | None) -> None:
         """A request of ``size`` bytes took so many tokens."""

@@ -28,7 +28,7 @@ _MOST = 10_000
 # How long the size of a limit is believed that a refusal named, in seconds; and that we had to conclude from what we
 # had sent until then, in windows: others may have used the same key.
 _NAMED_FOR = 86400.0
-_CONCLUDED_FOR = 10
+_CONCLUDED_FOR = 2
 # Counted from the start, whatever the provider says: the first refusal then tells how much went through.
 _ALWAYS: tuple[tuple[Metric, Window], ...] = (
     ("requests", Window.MINUTE),
@@ -95,8 +95,12 @@ class Bucket:
         self._steady = provision is not None and provision.refill is Refill.STEADY
         self._level = 0.0  # what is used of a limit that refills steadily
         self._level_at = 0.0
-        # A day or a month of the calendar begins anew all at once; anything else rolls.
-        calendar = day is not None and (window is Window.MONTH or (window is Window.DAY and day.zone is not None))
+        # A day or a month of the calendar begins anew all at once; anything else rolls, or refills.
+        calendar = (
+            day is not None
+            and not self._steady
+            and (window is Window.MONTH or (window is Window.DAY and day.zone is not None))
+        )
         self._day = day if calendar else None
         self._ends = 0.0
         self._window = window
@@ -126,12 +130,22 @@ class Bucket:
 
     def used(self, now: float) -> float:
         """What was counted within the window that ends now."""
-        counted = self._counted
         limit = self.limit(now) if self._steady else None
         if limit is not None:
-            drained = max(now - self._level_at, 0.0) * limit / self._length
+            drained = max(now - self._level_at, 0.0) * self._rate(limit)
             self._level, self._level_at = max(self._level - drained, 0.0), now
             return self._level
+        self._forget_past(now)
+        # Until its size is known nobody can tell how fast it refills.
+        self._level, self._level_at = self._total, now
+        return self._total
+
+    def _rate(self, limit: float) -> float:
+        """How much a limit that refills steadily gains in a second."""
+        return max(limit, 1.0) / self._length
+
+    def _forget_past(self, now: float) -> None:
+        counted = self._counted
         if self._day is not None and not self._ends - self._length * 1.1 <= now < self._ends:
             self._ends = (self._day.after(now) if self._window is Window.DAY else self._day.month_after(now)) or 0.0
             while counted:
@@ -143,7 +157,6 @@ class Bucket:
         newest = now / self._slice + 1
         while counted and counted[-1].number > newest:
             self._drop(counted.pop())
-        return self._total
 
     def _drop(self, gone: _Slice) -> None:
         self._total = self._total - gone.amount if self._counted else 0.0
@@ -197,7 +210,7 @@ class Bucket:
         if self._day is not None:
             return self._ends
         if self._steady:
-            return self._level_at + excess * self._length / (self.limit(self._level_at) or 1.0)
+            return self._level_at + excess / self._rate(self.limit(self._level_at) or 1.0)
         last = 0.0
         for counted in self._counted:
             last = counted.last
@@ -211,7 +224,9 @@ class Bucket:
         self.in_flight += amount
         self._unanswered += amount
         self._spent += amount
-        self._level += amount
+        if self._window is not None:
+            self.used(now)  # what is added now must not count as older, and so as drained or of another day
+            self._level += amount
         return Hold(self, amount, self._count(amount, now))
 
     def _count(self, amount: float, now: float) -> _Slice | None:
@@ -241,6 +256,8 @@ class Bucket:
     def settle(self, hold: Hold, used: float, now: float) -> None:
         """The request is over: it took ``used`` instead of what it held."""
         self.in_flight -= hold.amount
+        if self._window is not None:
+            self.used(now)
         if not hold.answered:
             self._unanswered -= hold.amount
             self._spent = max(self._spent + used - hold.amount, 0.0)
@@ -255,6 +272,8 @@ class Bucket:
 
     def report(self, reading: Reading, hold: Hold | None, now: float) -> None:
         """The provider says how it stands, with the answer to the request that ``hold`` belongs to."""
+        if self._window is not None:
+            self.used(now)
         if reading.limit is not None:
             self._known, self._known_until = reading.limit, math.inf
         if reading.remaining is None or self._window is None:
@@ -262,7 +281,9 @@ class Bucket:
         if hold is not None and not hold.answered:
             hold.answered = True
             self._unanswered -= hold.amount
-        if self._known is not None and (self._steady or reading.reset_at is None):
+        # Of an empty one whose reset nobody tells, our own count knows the end only where all begins anew at once.
+        countable = reading.remaining >= 1 or self._day is not None
+        if self._known is not None and (self._steady or (reading.reset_at is None and countable)):
             self._reconcile(self._known - reading.remaining, now)
             return
         self._remaining = reading.remaining
@@ -287,7 +308,7 @@ class Bucket:
             self._known, self._known_until = amount, now + _NAMED_FOR
             self._level = max(self._level, amount - need)
         elif self._window is not None and used >= 1 and used < (self.limit(now) or math.inf):
-            self._known, self._known_until = used, now + min(_CONCLUDED_FOR * self._window.seconds, self._length * 2)
+            self._known, self._known_until = used, now + _CONCLUDED_FOR * self._window.seconds
 
     def forget_report(self) -> None:
         self._remaining = None

@@ -7,6 +7,7 @@ the one who gets it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,7 +31,10 @@ class Grant:
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """One request in the line. ``wake`` is called once it has a grant."""
+    """One request in the line. ``wake`` is called once it has a grant.
+
+    ``soonest`` is when to serve it again (Unix seconds); infinite where nothing tells that a target will ever free.
+    """
 
     walk: Walk
     wake: Callable[[], None]
@@ -66,7 +70,8 @@ class Line:
                 if waiter.grant is not None:
                     waiter.wake()
                 else:
-                    waiter.soonest = waiter.walk.soonest(now) or waiter.soonest
+                    soonest = waiter.walk.soonest(now)
+                    waiter.soonest = math.inf if soonest is None else soonest
 
     def take(self, walk: Walk, now: float, *, bold: bool = False) -> Grant | None:
         """The next target of a walk, reserved."""

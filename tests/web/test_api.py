@@ -23,6 +23,7 @@ from chain429.web.server import Listener, api_runner
 from tests.fakes import HANG, FakeAnswer, FakeClock, FakeUpstream, Records, settle
 
 CONFIG = """
+patience: 0
 providers: {a: {base_url: http://a.test/v1}}
 chains: {default: [a/big], fast: [a/small]}
 aliases: {gpt-4o: default, "claude-*": fast}
