@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from chain429.routing.chain import Chain, Credential, Entry, Limit, Provider, St
 from chain429.routing.headers import Reading
 from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Lease, Need
-from chain429.routing.outcome import CONSEQUENCES, SERVED, Kind, Outcome, Scope
+from chain429.routing.outcome import CONSEQUENCES, SERVED, Hit, Kind, Outcome, Scope
 from chain429.routing.status import ChainStatus, TargetStatus
 from chain429.routing.window import Window
 
@@ -332,6 +334,58 @@ def test_that_an_entry_is_benched_is_believed_for_as_long_as_it_is() -> None:
     at.learn(late, outcome(Kind.QUOTA_SPENT, NOW + 7200), NO_TOKENS, NOW + 1)
     assert at.refusals(BIG, ONE, NOW + 1)[TARGET].reason == "quota_spent!"
     assert at.refusals(BIG, ONE, NOW + 60).keys() == {TARGET}
+
+
+def test_a_refusal_that_names_its_limit_teaches_it() -> None:
+    at = ledger()
+    for _ in range(3):
+        call(at, SERVED)
+    until = NOW + 20
+    hit = Hit("requests", Window.MINUTE)
+    call(at, replace(outcome(Kind.RATE_LIMITED, until), limit="requests per minute", hit=hit))
+    assert at.refusal(TARGET, ONE, until) == Refusal(
+        "cooling", "requests per minute used up (limit 3)", NOW + 60, limited=True
+    )
+    assert at.refusal(BIG.targets[1], ONE, until) is None
+    assert at.leased() == 0
+
+
+def test_what_a_model_took_is_expected_of_its_next_request() -> None:
+    at = ledger(Limit("tokens", Window.MINUTE, 5000))
+    for _ in range(30):
+        at.learn(at.take(GROQ, TARGET, ONE, NOW - 300), SERVED, (100, 3000), NOW - 300)
+    assert not at.refusals(BIG, ONE, NOW)
+    at.learn(at.take(GROQ, TARGET, ONE, NOW), SERVED, (100, 3000), NOW)
+    refusal = at.refusals(BIG, ONE, NOW)[TARGET]
+    assert (refusal.state, refusal.limited, refusal.estimated, refusal.until) == (None, True, True, NOW + 60)
+
+
+def test_of_equal_entries_and_keys_the_one_with_most_headroom_is_taken() -> None:
+    at = ledger(Limit("requests", Window.DAY, 10))
+    for _ in range(3):
+        call(at, SERVED)
+    assert at.first(BIG, BIG.targets, ONE, NOW) == BIG.targets[1]
+    alone = Entry(BIG.provider, BIG.model, BIG.targets[:1])
+    assert at.order_tier((alone, ELSEWHERE), ONE, NOW) == [ELSEWHERE, alone]
+
+
+def test_a_lease_that_is_given_back_leaves_nothing() -> None:
+    at = ledger(Limit("requests", None, 1))
+    lease = at.take(GROQ, TARGET, ONE, NOW)
+    assert at.refusal(TARGET, ONE, NOW)
+    at.give_back(lease, NOW)
+    assert at.leased() == 0
+    assert refused(at) == set()
+
+
+def test_a_probe_that_is_given_back_makes_room_for_the_next() -> None:
+    at, later = ledger(), NOW + 30
+    for _ in range(3):
+        call(at, outcome(Kind.FAILED))
+    probe = at.take(GROQ, TARGET, ONE, later)
+    assert at.refusals(BIG, ONE, later)
+    at.give_back(probe, later)
+    assert not at.refusals(BIG, ONE, later)
 
 
 # Laws.
