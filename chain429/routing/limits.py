@@ -85,8 +85,8 @@ class Bucket:
 
     __slots__ = (
         "_counted", "_day", "_ends", "_known", "_known_until", "_length", "_level", "_level_at", "_limit", "_metric",
-        "_name", "_remaining", "_reset_at", "_slice", "_spends", "_spent", "_steady", "_total", "_unanswered", "_window",
-        "in_flight",
+        "_name", "_remaining", "_reset_at", "_slice", "_spends", "_spent", "_steady", "_total", "_unanswered",
+        "_window", "in_flight",
     )  # fmt: skip
 
     def __init__(self, metric: Metric, window: Window | None, provision: Provision | None = None) -> None:
