@@ -7,17 +7,19 @@ Every fault is reported at once, with file, line and key; no value of a secret i
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
+import itertools
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from yaml.reader import ReaderError
 
 from chain429.catalog import Cleanup as CleanupData
 from chain429.catalog import Free, Limits, Preset, presets
@@ -32,52 +34,106 @@ from chain429.wire.cleanup import Cleanup
 VIRTUAL_HOST = "chain429.internal"
 DEFAULT_CHAIN = "default"
 
+_VARIABLE = re.compile(r"\{(\w+)\}")
+
 
 # The file, as pydantic checks it.
 
 
 def _address(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", value)
+    if not match or int(match[2]) > 65535:
         raise ValueError("an address such as 127.0.0.1:4290 was expected")
     return value
 
 
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", value):
+        raise ValueError("a host such as api.openai.com was expected, without 'https://', port or path")
+    return value
+
+
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("a URL such as https://api.example.com/v1 was expected")
+    filled = _VARIABLE.sub("0", value)
+    parts = urlsplit(filled)
     if parts.username or parts.password:
         raise ValueError("a key does not belong in the URL: put it under 'keys'")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not re.fullmatch(r"[^\s{}?#]+", filled):
+        raise ValueError("a URL such as https://api.example.com/v1 was expected")
+    if parts.port == 0:
+        raise ValueError("there is no port 0")
+    if parts.path.rstrip("/").endswith("/chat/completions"):
+        raise ValueError("leave '/chat/completions' off: it is added to the base URL")
     return value.rstrip("/")
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, (str, dict)) else value
+def _listed(value: Any) -> Any:
+    """A single item may stand without its brackets."""
+    return [value] if isinstance(value, str | dict) else value
+
+
+def _entries(item: Any) -> Any:
+    if isinstance(item, str):
+        return [item]
+    if isinstance(item, list) and all(isinstance(inner, str) for inner in item):
+        return item
+    raise ValueError("'provider/model' was expected, or a list of these for targets of equal rank")
+
+
+def _key(item: Any) -> Any:
+    if isinstance(item, str):
+        return {"key": item}
+    if not isinstance(item, dict):
+        raise ValueError("a reference such as env:NAME was expected, or {key: env:NAME, ...}")
+    if "key" not in item and item.keys() & _REFERENCES:
+        raise ValueError("a reference has no space after its colon: env:NAME")
+    return item
+
+
+def _or_empty(value: Any) -> Any:
+    return {} if value is None else value
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, data: Any) -> Any:
+        """``chains:`` with nothing behind it, for all of it is commented out, is as good as no such key."""
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None or name not in cls.model_fields}
 
 
-class KeyFile(Limits):
+class LimitsFile(Limits):
+    """The limits of each credential and model, on top of what the provider reports; see ``catalog.Limits``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class KeyFile(LimitsFile):
     """One key with what belongs to it; ``key`` is a reference (env:NAME, file:PATH) or, with a warning, the key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    key: str = Field(min_length=1)
+    key: str = Field(min_length=1, repr=False)
     account: str | None = None
     priority: int = 0
     weight: float = Field(1.0, gt=0)
 
 
-class TimeoutsFile(_Section):
-    """Seconds. ``first_event``: till a streamed answer says something; ``answer``: till a whole answer is there;
-    ``idle``: between two pieces of a stream; ``deadline``: the whole request with all its attempts."""
+class ProviderTimeoutsFile(_Section):
+    """Seconds. ``connect``: till there is a connection; ``first_event``: till a streamed answer says something;
+    ``answer``: till a whole answer is there; ``idle``: between two pieces of a stream."""
 
     connect: float = Field(10, gt=0)
     first_event: float = Field(60, gt=0)
     answer: float = Field(180, gt=0)
     idle: float = Field(60, gt=0)
+
+
+class TimeoutsFile(ProviderTimeoutsFile):
+    """``deadline``: till an answer begins, over all attempts."""
+
     deadline: float = Field(600, gt=0)
 
 
@@ -86,12 +142,14 @@ class ProviderFile(_Section):
 
     preset: str | None = None
     base_url: Annotated[str, AfterValidator(_http_url)] | None = None
-    keys: Annotated[tuple[str | KeyFile, ...], BeforeValidator(_as_list)] = ()
-    strategy: Strategy = Strategy.LEAST_LOADED
+    keys: Annotated[
+        tuple[Annotated[KeyFile, BeforeValidator(_key)], ...], BeforeValidator(_listed), Field(strict=False)
+    ] = ()
+    strategy: Annotated[Strategy, Field(strict=False)] = Strategy.LEAST_LOADED
     variables: dict[str, str] = {}
-    headers: dict[str, str] = {}
-    limits: Limits = Limits()
-    timeouts: TimeoutsFile | None = None
+    headers: dict[str, str] = Field({}, repr=False)
+    limits: LimitsFile = LimitsFile()
+    timeouts: ProviderTimeoutsFile = ProviderTimeoutsFile()
     enabled: bool = True
 
 
@@ -105,10 +163,13 @@ class BreakerFile(_Section):
 class ProxyFile(_Section):
     """What the mitmproxy addon intercepts; every other host is tunnelled unopened."""
 
-    hosts: tuple[str, ...] = ("api.openai.com", VIRTUAL_HOST)
+    hosts: Annotated[
+        tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_listed), Field(strict=False)
+    ] = ("api.openai.com", VIRTUAL_HOST)
 
 
-_Entries = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+_Entries = Annotated[tuple[str, ...], BeforeValidator(_entries), Field(strict=False)]
+_Tiers = Annotated[tuple[_Entries, ...], BeforeValidator(lambda value: _listed(value or [])), Field(strict=False)]
 
 
 class ConfigFile(_Section):
@@ -116,15 +177,15 @@ class ConfigFile(_Section):
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:4290"
     pages: Annotated[str, AfterValidator(_address)] = "127.0.0.1:4291"
-    tokens: tuple[str, ...] = ()
+    tokens: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(strict=False)] = Field((), repr=False)
     strict: bool = False
     patience: float = Field(30, ge=0, le=300)
     max_body: int = Field(32 * 1024 * 1024, ge=1024)
     timeouts: TimeoutsFile = TimeoutsFile()
     breaker: BreakerFile = BreakerFile()
     proxy: ProxyFile = ProxyFile()
-    providers: dict[str, ProviderFile] = Field(min_length=1)
-    chains: dict[str, tuple[str | _Entries, ...]] = {}
+    providers: dict[str, Annotated[ProviderFile, BeforeValidator(_or_empty)]] = {}
+    chains: dict[str, _Tiers] = {}
     aliases: dict[str, str] = {}
 
 
@@ -133,13 +194,12 @@ class ConfigFile(_Section):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds; see ``TimeoutsFile``."""
+    """Seconds; see ``ProviderTimeoutsFile``."""
 
     connect: float = 10.0
     first_event: float = 60.0
     answer: float = 180.0
     idle: float = 60.0
-    deadline: float = 600.0
 
 
 class Secret:
@@ -161,13 +221,15 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """How to talk to one provider. ``secrets`` by credential id; None for a server that wants no key."""
+    """How to talk to one provider. ``secrets`` by credential id; None for a server that wants no key.
+
+    ``header_secrets`` are those values of ``headers`` that came from a reference."""
 
     id: str
     name: str
     base_url: str
     auth: Literal["bearer", "x-api-key", "none"]
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     secrets: Mapping[str, Secret | None]
     cleanup: tuple[Cleanup, ...]
     timeouts: Timeouts
@@ -175,6 +237,7 @@ class Endpoint:
     tier: Tier
     terms: str
     free: Free | None
+    header_secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +269,21 @@ class Config:
         yield from self.tokens
         for endpoint in self.endpoints.values():
             yield from (secret for secret in endpoint.secrets.values() if secret is not None)
+            yield from endpoint.header_secrets
 
     def resolve(self, model: str) -> Chain | None:
         """The chain that a request's ``model`` names: a chain, an alias, ``provider/model`` (that or nothing), else the
-        default chain; None where it is unknown and ``strict`` is on."""
+        default chain; None where it is unknown and ``strict`` is on.
+
+        An alias that names the model beats one with a ``*``; of several with one, the first in the file counts."""
         chain = self.chains.get(model)
         if chain:
             return chain
         alias = self.aliases.get(model)
         if alias is None:
-            alias = next((to for glob, to in self.aliases.items() if "*" in glob and fnmatchcase(model, glob)), None)
+            alias = next(
+                (to for glob, to in self.aliases.items() if "*" in glob and _glob(glob).fullmatch(model)), None
+            )
         if alias is not None:
             return self.chains.get(alias) or self._pinned(alias)
         return self._pinned(model) or (None if self.strict else self.chains[DEFAULT_CHAIN])
@@ -225,6 +293,12 @@ class Config:
         if provider not in self.providers or not model:
             return None
         return Chain(name, ((Entry.of(self.providers[provider], model),),))
+
+
+@functools.lru_cache(maxsize=1000)
+def _glob(glob: str) -> re.Pattern[str]:
+    """Only ``*`` is special: the names of models do have brackets, as in ``claude-opus-4-1[1m]``."""
+    return re.compile(".*".join(map(re.escape, glob.split("*"))), re.DOTALL)
 
 
 _LIMITS: dict[str, tuple[Metric, Window | None]] = {
@@ -251,22 +325,19 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config | None:
     if path is None:
         return from_environment(environ)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError([Fault(f"can't be read: {reason}", file=str(path))]) from error
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigError([Fault(f"can't be read: {_why(error)}", file=str(path))]) from None
     return parse(text, environ, file=str(path))
 
 
 def parse(text: str, environ: Mapping[str, str], *, file: str = "chain429.yaml") -> Config:
     """The configuration that a YAML text says. ``file`` names it in messages, and ``file:`` references are relative to
     its folder. Raises ConfigError with every fault."""
-    data, lines = _read_yaml(text, file)
-    try:
-        parsed = ConfigFile.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(_faults(error, lines, file)) from None
-    return _Build(parsed, environ, lines, file).config()
+    places = _Places(file)
+    data = _Reader(places).read(text)
+    parsed = _validate(data, places)
+    return _Build(parsed, environ, places).config()
 
 
 def from_environment(environ: Mapping[str, str]) -> Config | None:
@@ -277,178 +348,423 @@ def from_environment(environ: Mapping[str, str]) -> Config | None:
         for name, preset in presets().items()
         if preset.tier in order
         and preset.defaults
-        and any(environ.get(variable) for variable in preset.env)
-        and all(environ.get(variable) for variable in preset.variables.values())
+        and _first_set(preset.env, environ)
+        and all(_first_set([variable], environ) for variable in preset.variables.values())
     }
     if not found:
         return None
     ranked = sorted(found, key=lambda name: order[found[name].tier])
-    text = yaml.safe_dump(
+    file = ConfigFile.model_validate(
         {
             "providers": {name: {} for name in ranked},
             "chains": {DEFAULT_CHAIN: [f"{name}/{model}" for name in ranked for model in found[name].defaults]},
-        },
-        sort_keys=False,
+        }
     )
-    return parse(text, environ, file="keys in the environment")
+    return _Build(file, environ, _Places("keys in the environment")).config()
 
 
-# Reading YAML with the line of every key.
-
-Path_ = tuple[str | int, ...]
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader, as it is; a class of our own so that nothing global is changed."""
+def _first_set(names: Iterable[str], environ: Mapping[str, str]) -> str | None:
+    return next((name for name in names if environ.get(name, "").strip()), None)
 
 
-def _read_yaml(text: str, file: str) -> tuple[Any, dict[Path_, int]]:
-    faults: list[Fault] = []
-    lines: dict[Path_, int] = {}
+# Messages: where something stands, and what is wrong with it.
 
-    def visit(node: yaml.Node, path: Path_) -> None:
-        lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            seen: set[Hashable] = set()
-            for key, value in node.value:
-                inner = (*path, str(key.value))
-                line = key.start_mark.line + 1
-                if key.value in seen:
-                    faults.append(Fault("is there twice", ".".join(map(str, inner)), line, file))
-                seen.add(str(key.value))
-                lines[inner] = line
-                visit(value, inner)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                visit(value, (*path, index))
+Where = tuple[str | int, ...]
 
-    loader = _Loader(text)
+
+class _Places:
+    """The line of every key of one file, and the faults that were found in it."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: dict[Where, int] = {}
+        self.faults: list[Fault] = []
+        self._spoilt: list[Where] = []
+
+    def fault(self, message: str, *where: str | int, line: int | None = None, spoils: bool = False) -> None:
+        """Report it, unless it may only follow from what is known to be wrong above or below that place.
+
+        What ``spoils`` a place leaves something there out, so that nothing else can be said of it."""
+        if not self.is_spoilt(*where):
+            self.faults.append(Fault(message, _dotted(where), line or self._line(where), self.file))
+        if spoils:
+            self.spoil(where)
+
+    def is_spoilt(self, *where: str | int) -> bool:
+        return any(where[: len(spoilt)] == spoilt[: len(where)] for spoilt in self._spoilt)
+
+    def spoil(self, *places: Where) -> None:
+        self._spoilt += places
+
+    def told(self, message: str, *where: str | int) -> str:
+        return str(Fault(message, _dotted(where), self._line(where), self.file))
+
+    def raise_faults(self) -> None:
+        if self.faults:
+            raise ConfigError(sorted(self.faults, key=lambda fault: fault.line or 0)) from None
+
+    def _line(self, where: Where) -> int | None:
+        while where not in self.lines and where:
+            where = where[:-1]
+        return self.lines.get(where)
+
+
+def _dotted(where: Where) -> str:
+    """The place as people write it. A key that stands where the name of a setting belongs is not repeated."""
+    parts = [_clip(str(part)) for part in where]
+    return ".".join(
+        "…" if depth > 1 and len(part) > 15 and re.search("[0-9]", part) else part for depth, part in enumerate(parts)
+    )
+
+
+def _clip(text: str) -> str:
+    """Printable, and no longer than a message can bear."""
+    plain = text if text.isprintable() else ascii(text)[1:-1]
+    return plain if len(plain) <= 60 else f"{plain[:59]}…"
+
+
+def _quoted(text: str) -> str:
+    return f"'{_clip(text)}'"
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    """What was probably meant by a name that is not among the known ones."""
+    close = difflib.get_close_matches(name[:60].lower(), known, 1)
+    if close:
+        return f": did you mean '{close[0]}'?"
+    return f"; there are: {', '.join(map(_clip, known))}" if known else ""
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or "it is not readable"
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "there can't be such a file"
+
+
+# Reading YAML. What comes out has text keys, and no dates, for no setting is one.
+
+_TAG = "tag:yaml.org,2002:"
+_TEXTS = {f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value"}
+_READ_AS = {
+    f"{_TAG}bool": "true or false",
+    f"{_TAG}int": "a number",
+    f"{_TAG}float": "a number",
+    f"{_TAG}null": "nothing",
+}
+_MOST_NODES = 100_000
+
+
+class _Reader:
+    """Reads one text, noting the line of every key. Faults go to ``places``."""
+
+    def __init__(self, places: _Places) -> None:
+        self._places = places
+        self._nodes = 0
+        self._loader: yaml.SafeLoader | None = None
+
+    def read(self, text: str) -> Any:
+        """The text as dicts, lists and scalars. Raises ConfigError where it can't be read to its end."""
+        try:
+            self._loader = yaml.SafeLoader(text)
+            node = self._loader.get_single_node()
+            if node is not None:
+                return self._value(node, ())
+            self._places.fault("is empty: 'providers' and 'chains' are needed")
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            self._places.fault(f"is not valid YAML: {_yaml_problem(error)}", line=mark.line + 1 if mark else None)
+        except ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            self._places.fault(f"is not valid YAML: the character U+{error.character:04X} is in it", line=line)
+        except RecursionError:
+            self._places.fault("contains itself, or is nested too deeply")
+        finally:
+            if self._loader:
+                self._loader.dispose()
+        self._places.raise_faults()
+        raise AssertionError("there is a fault")
+
+    def _value(self, node: yaml.Node, where: Where) -> Any:
+        line = node.start_mark.line + 1
+        self._places.lines.setdefault(where, line)
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            self._places.fault("is too large, or repeats its anchors too often", line=line)
+            self._places.raise_faults()
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+            return self._mapping(node, where)
+        if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self._value(item, (*where, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, where)
+        self._places.fault(f"the tag {_quoted(node.tag)} means nothing here", *where, line=line, spoils=True)
+        return None
+
+    def _mapping(self, node: yaml.MappingNode, where: Where) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            if key.tag == f"{_TAG}merge":
+                for merged in self._merged(value, where):
+                    found = merged | found
+        own: dict[str, int] = {}
+        for key, value in node.value:
+            if key.tag == f"{_TAG}merge":
+                continue
+            line = key.start_mark.line + 1
+            name = self._name(key, where)
+            if name is None:
+                continue
+            inner = (*where, name)
+            if name in own:
+                self._places.fault(f"is there twice; the first is on line {own[name]}", *inner, line=line, spoils=True)
+            own[name] = line
+            self._places.lines[inner] = line
+            found[name] = self._value(value, inner)
+        return found
+
+    def _merged(self, node: yaml.Node, where: Where) -> Iterable[dict[str, Any]]:
+        for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if isinstance(part, yaml.MappingNode):
+                yield self._mapping(part, where)
+            else:
+                line = node.start_mark.line + 1
+                self._places.fault("'<<' takes a mapping, or a list of them", *where, line=line, spoils=True)
+
+    def _name(self, key: yaml.Node, where: Where) -> str | None:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            self._places.fault("a key must be text", *where, line=line, spoils=True)
+            return None
+        name = str(key.value)
+        if key.tag not in _TEXTS:
+            words = _READ_AS.get(key.tag, "no text")
+            self._places.fault(f"this key is read as {words}: put it in quotes", *where, name, line=line, spoils=True)
+        return name if self._encodable(name, where, line) else None
+
+    def _scalar(self, node: yaml.ScalarNode, where: Where) -> Any:
+        line = node.start_mark.line + 1
+        if node.tag in _TEXTS:
+            return str(node.value) if self._encodable(node.value, where, line) else None
+        if node.tag not in _READ_AS:
+            self._places.fault(f"the tag {_quoted(node.tag)} means nothing here", *where, line=line, spoils=True)
+            return None
+        assert self._loader
+        try:
+            return self._loader.construct_object(node)
+        except (ValueError, LookupError):
+            self._places.fault(f"is not {_READ_AS[node.tag]}", *where, line=line, spoils=True)
+            return None
+
+    def _encodable(self, text: str, where: Where, line: int) -> bool:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self._places.fault("has half of a character pair", *where, line=line, spoils=True)
+            return False
+        return True
+
+
+def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
+    problem = _clip(error.problem or "it ends too early")
+    if error.context == "while scanning an alias":
+        return f"{problem} (a text that begins with '*' needs quotes)"
+    if "'\\t'" in problem:
+        return f"{problem} (indent with spaces)"
+    return problem
+
+
+# Checking what was read, by pydantic.
+
+
+def _validate(data: Any, places: _Places) -> ConfigFile:
+    """The checked file. Where it has faults, the rest of it, so that more can be found; they are in ``places``."""
     try:
-        node = loader.get_single_node()
-        if node is None:
-            raise ConfigError([Fault("is empty: 'providers' is needed", file=file)])
-        visit(node, ())
-        data = loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = mark.line + 1 if mark else None
-        raise ConfigError([Fault(f"not valid YAML: {error.problem or error}", "", line, file)]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([Fault(f"not valid YAML: {error}", file=file)]) from error
-    except RecursionError as error:
-        raise ConfigError([Fault("not valid: it contains itself", file=file)]) from error
-    finally:
-        loader.dispose()
-    if faults:
-        raise ConfigError(faults)
-    return data, lines
-
-
-_BRANCHES = re.compile(r"^(function-|str$|KeyFile$|tuple\[|constrained|nullable)")
-
-
-def _faults(error: ValidationError, lines: Mapping[Path_, int], file: str) -> list[Fault]:
-    found: dict[Path_, list[str]] = {}
-    for item in error.errors(include_url=False, include_context=False):
-        # pydantic names the branch of a union in the place; the user's file has no such level.
-        where = tuple(part for part in item["loc"] if not (isinstance(part, str) and _BRANCHES.match(part)))
-        message = item["msg"].removeprefix("Value error, ")
+        return ConfigFile.model_validate(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    spoilt: list[Where] = []
+    for item in found:
+        place = item["loc"]
         if item["type"] == "extra_forbidden":
-            message = "is not a known key" + _suggest(str(where[-1]), where[:-1])
-        elif item["type"] == "missing":
-            message = "is needed"
-        elif "key" not in where and "tokens" not in where and isinstance(item["input"], (str, int, float, bool)):
-            message += f" (it is {item['input']!r})"
-        found.setdefault(where, []).append(message)
-    return [
-        Fault("; or ".join(dict.fromkeys(messages)), ".".join(map(str, where)), _line(where, lines), file)
-        for where, messages in found.items()
-    ]
+            known = _section(place[:-1]).model_fields
+            meant = difflib.get_close_matches(str(place[-1]), known, 1)
+            spoilt += [(*place[:-1], name) for name in (place[-1], *meant)]
+            places.fault(f"is not a known key{_near(str(place[-1]), known)}", *place)
+        else:
+            spoilt.append(place)
+            places.fault(_words(item), *place)
+    places.spoil(*spoilt)
+    for place in spoilt:
+        _leave_out(data, place)
+    try:
+        return ConfigFile.model_validate(data)
+    except ValidationError:
+        places.raise_faults()
+        raise
 
 
-def _line(where: Path_, lines: Mapping[Path_, int]) -> int | None:
-    while where not in lines and where:
-        where = where[:-1]
-    return lines.get(where)
+def _leave_out(data: Any, place: Where) -> None:
+    """Take out what stands there; a list as a whole, so that no other item changes its place. A provider or a chain is
+    only emptied, for others refer to it."""
+    names = list(itertools.takewhile(lambda part: isinstance(part, str), place))
+    for name in names[:-1]:
+        if not isinstance(data, dict):
+            return
+        data = data.get(name)
+    if isinstance(data, dict) and names and names[-1] in data:
+        if len(names) == 2 and names[0] in ("providers", "chains"):
+            data[names[-1]] = None
+        else:
+            del data[names[-1]]
 
 
-def _suggest(name: str, place: Path_) -> str:
-    section: type[BaseModel] = ConfigFile
-    if place[:1] == ("providers",):
-        section = KeyFile if "keys" in place else TimeoutsFile if "timeouts" in place else ProviderFile
-        section = Limits if "limits" in place else section
-    elif place:
-        parts: dict[str, type[BaseModel]] = {"timeouts": TimeoutsFile, "breaker": BreakerFile, "proxy": ProxyFile}
-        section = parts.get(str(place[0]), ConfigFile)
-    near = difflib.get_close_matches(name, section.model_fields, 1)
-    return f": did you mean '{near[0]}'?" if near else f"; there are: {', '.join(section.model_fields)}"
+def _section(place: Where) -> type[BaseModel]:
+    """The model of the section at ``place``."""
+    match place:
+        case ("providers", _, "keys", *_):
+            return KeyFile
+        case ("providers", _, "limits"):
+            return LimitsFile
+        case ("providers", _, "timeouts"):
+            return ProviderTimeoutsFile
+        case ("providers", _):
+            return ProviderFile
+        case ("timeouts",):
+            return TimeoutsFile
+        case ("breaker",):
+            return BreakerFile
+        case ("proxy",):
+            return ProxyFile
+    return ConfigFile
+
+
+def _words(item: Mapping[str, Any]) -> str:
+    """What pydantic found, in the words of someone who writes YAML."""
+    context = item.get("ctx", {})
+    match item["type"]:
+        case "missing":
+            return "is needed"
+        case "model_type" | "dict_type":
+            return "names with values were expected here, such as 'name: value'"
+        case "tuple_type":
+            return "a list was expected here, such as [one, two]"
+        case "string_too_short":
+            return "is empty"
+        case "string_type":
+            words = "must be text; put it in quotes"
+        case "int_type":
+            words = "must be a whole number"
+        case "float_type" | "finite_number":
+            words = "must be a number"
+        case "bool_type":
+            words = "must be true or false"
+        case "greater_than":
+            words = f"must be more than {context['gt']:g}"
+        case "greater_than_equal":
+            words = f"must be at least {context['ge']:g}"
+        case "enum":
+            words = f"must be {context['expected']}"
+        case _:
+            words = item["msg"].removeprefix("Value error, ")
+    return words + _shown(item)
+
+
+def _shown(item: Mapping[str, Any]) -> str:
+    """The wrong value, where it can't be a secret, nor have one in it."""
+    value, place = item["input"], item["loc"]
+    if not isinstance(value, str | int | float) or place[:1] == ("tokens",):
+        return ""
+    match place:
+        case ("providers", _, "headers" | "variables", *_) | ("providers", _, "keys") | ("providers", _, "keys", _):
+            return ""
+        case ("providers", _, "keys", _, "key"):
+            return ""
+        case ("providers", _, "base_url") if isinstance(value, str) and re.search("[@?]", value):
+            return ""
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else _number_or_text(value)
+    return f" (it is {text})"
+
+
+def _number_or_text(value: float | str) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    # Beyond this, Python refuses to write an int in decimals.
+    return "a huge number" if isinstance(value, int) and abs(value) > 10**100 else str(value)
 
 
 # Building routing's values out of the checked file.
 
+_REFERENCES = {"env", "file", "secret"}
+# What the gateway says itself; "authorization" is made of a key.
+_OWN_HEADERS = {
+    *("accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"),
+    *("te", "transfer-encoding", "upgrade"),
+}
 
-@dataclass
+
 class _Build:
-    file: ConfigFile
-    environ: Mapping[str, str]
-    lines: Mapping[Path_, int]
-    name: str
-    faults: list[Fault] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    """Builds one ``Config``; every fault goes to ``places``."""
 
-    def fault(self, message: str, *where: str | int) -> None:
-        self.faults.append(Fault(message, ".".join(map(str, where)), _line(where, self.lines), self.name))
+    def __init__(self, file: ConfigFile, environ: Mapping[str, str], places: _Places) -> None:
+        self.file = file
+        self.environ = environ
+        self.places = places
+        self.fault = places.fault
+        self.warnings: list[str] = []
 
     def config(self) -> Config:
+        """Raises ConfigError with all faults, those that were there before too."""
         file = self.file
         providers: dict[str, Provider] = {}
         endpoints: dict[str, Endpoint] = {}
+        if not file.providers:
+            self.fault("at least one provider is needed, such as 'groq: {keys: [env:GROQ_API_KEY]}'", "providers")
         for name, section in file.providers.items():
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 self.fault("a provider's name has only letters, digits, '-' and '_'", "providers", name)
-            built = self._provider(name, section)
-            if built and section.enabled:
-                providers[name], endpoints[name] = built
-        disabled = {name for name, section in file.providers.items() if not section.enabled}
-        chains = self._chains(providers, disabled)
-        self._aliases(chains, providers)
+            preset = self._preset(name, section)
+            if preset and section.enabled:
+                providers[name], endpoints[name] = self._provider(name, section, preset)
+        chains = self._chains(providers)
+        self._aliases(chains)
         tokens = [self._secret(token, "tokens", index) for index, token in enumerate(file.tokens)]
-        if self.faults:
-            raise ConfigError(self.faults)
+        listen, pages = _split(file.listen), _split(file.pages)
+        if listen == pages and listen[1] and not self.places.is_spoilt("listen"):
+            self.fault("is also the address of 'listen': each needs its own", "pages")
+        self.places.raise_faults()
         return Config(
-            listen=_split(file.listen),
-            pages=_split(file.pages),
+            listen=listen,
+            pages=pages,
             tokens=tuple(token for token in tokens if token),
             strict=file.strict,
             patience=file.patience,
             max_body=file.max_body,
             deadline=file.timeouts.deadline,
             breaker=BreakerPolicy(file.breaker.failures, file.breaker.seconds),
-            proxy_hosts=tuple(host.lower() for host in file.proxy.hosts),
+            proxy_hosts=tuple(host.lower().rstrip(".") for host in file.proxy.hosts),
             providers=providers,
             endpoints=endpoints,
             chains=chains,
             aliases=dict(file.aliases),
-            source=self.name,
+            source=self.places.file,
             warnings=tuple(self.warnings),
         )
 
-    def _provider(self, name: str, section: ProviderFile) -> tuple[Provider, Endpoint] | None:
+    def _preset(self, name: str, section: ProviderFile) -> Preset | None:
         known = presets()
-        preset = known.get(section.preset or name)
-        if section.preset and not preset:
-            self.fault(
-                f"no preset named {section.preset!r}; there are: {', '.join(known)}", "providers", name, "preset"
-            )
+        preset = known.get(name if section.preset is None else section.preset)
+        if preset:
+            return preset
+        if section.preset is not None:
+            words = f"no preset is named {_quoted(section.preset)}{_near(section.preset, known)}"
+            self.fault(words, "providers", name, "preset")
             return None
-        if not preset and not section.base_url:
-            self.fault(
-                f"no preset is named {name!r}: give a 'base_url', or a 'preset' (there are: {', '.join(known)})",
-                "providers",
-                name,
-            )
+        if section.base_url is None:
+            self.fault(f"is not a preset, so it needs a 'base_url'{_near(name, known)}", "providers", name)
             return None
-        preset = preset or Preset(name=name, base_url=section.base_url or "", tier="local", auth="bearer")
+        return Preset(name=name, base_url=section.base_url, tier="local")
+
+    def _provider(self, name: str, section: ProviderFile, preset: Preset) -> tuple[Provider, Endpoint]:
         url = section.base_url or preset.base_url
         path = preset.models.path
         if path is not None and path.startswith("http"):
@@ -458,6 +774,9 @@ class _Build:
             models_url = None if path is None else url + path
         values = self._variables(f"{url} {models_url}", name, section, preset)
         credentials, secrets = self._credentials(name, section, preset)
+        headers, header_secrets = self._headers(name, section)
+        if any(secrets.values()) and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
+            self._warn("its key is sent unencrypted: 'https://' is safer", "providers", name, "base_url")
         provider = Provider(
             name,
             credentials,
@@ -467,20 +786,21 @@ class _Build:
             tuple(bucket.models for bucket in preset.shared),
             preset.up_front,
         )
-        timeouts = section.timeouts or self.file.timeouts
+        own = section.timeouts.model_dump(exclude_unset=True)
         endpoint = Endpoint(
             id=name,
             name=preset.name,
             base_url=_put(url, values),
             auth=preset.auth,
-            headers={key.lower(): value for key, value in {**preset.headers, **section.headers}.items()},
+            headers={**{key.lower(): value for key, value in preset.headers.items()}, **headers},
             secrets=secrets,
             cleanup=tuple(_cleanup(rule) for rule in preset.cleanup),
-            timeouts=Timeouts(**timeouts.model_dump()),
+            timeouts=Timeouts(**{**self.file.timeouts.model_dump(exclude={"deadline"}), **own}),
             models_url=models_url and _put(models_url, values),
             tier=preset.tier,
             terms=preset.terms,
             free=preset.free,
+            header_secrets=header_secrets,
         )
         return provider, endpoint
 
@@ -488,117 +808,187 @@ class _Build:
         """The value of each ``{variable}`` in ``url``."""
         values: dict[str, str] = {}
         for variable in dict.fromkeys(_VARIABLE.findall(url)):
-            reference = section.variables.get(variable) or f"env:{preset.variables.get(variable, variable.upper())}"
-            value = self._resolve(reference, "providers", name, "variables", variable)
+            where = ("providers", name, "variables", variable)
+            usual = preset.variables.get(variable)
+            reference = section.variables.get(variable)
+            if reference is None and not _first_set([usual or ""], self.environ):
+                how = f"set {usual}, or add" if usual else "add"
+                self.fault(f"is needed for its URL: {how} 'variables: {{{variable}: ...}}'", *where)
+                continue
+            value = self._resolve(reference or f"env:{usual}", *where)
             if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]+", value):
-                self.fault(
-                    f"{variable!r} becomes part of the URL: letters, digits, '.', '_' and '-' only", "providers", name
-                )
+                self.fault("becomes a part of the URL: letters, digits, '.', '_' and '-' only", *where)
             values[variable] = value or ""
+        for variable in section.variables.keys() - set(_VARIABLE.findall(url)):
+            self.fault(f"there is no '{{{_clip(variable)}}}' in its URL", "providers", name, "variables", variable)
         return values
+
+    def _headers(self, name: str, section: ProviderFile) -> tuple[dict[str, str], tuple[Secret, ...]]:
+        headers: dict[str, str] = {}
+        secrets: list[Secret] = []
+        for header, reference in section.headers.items():
+            where = ("providers", name, "headers", header)
+            if header.lower() in _OWN_HEADERS:
+                self.fault("is a header that chain429 sends itself; a key belongs under 'keys'", *where)
+            elif not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", header):
+                self.fault("is not a header's name", *where)
+            value = self._resolve(reference, *where)
+            if value is None:
+                continue
+            if not value.isascii() or not value.isprintable():
+                self.fault("the value has characters that no HTTP header can carry", *where)
+            headers[header.lower()] = value
+            if reference.partition(":")[0] in _REFERENCES:
+                secrets.append(Secret(value))
+        return headers, tuple(secrets)
 
     def _credentials(
         self, name: str, section: ProviderFile, preset: Preset
     ) -> tuple[tuple[Credential, ...], dict[str, Secret | None]]:
-        keys: Sequence[str | KeyFile] = section.keys
-        if not keys and preset.auth != "none" and (preset.tier != "local" or preset.env):
-            found = next((variable for variable in preset.env if self.environ.get(variable)), None)
-            if found:
-                keys = (f"env:{found}",)
-            elif preset.tier != "local" and section.enabled:
-                usual = f"env:{preset.env[0]}" if preset.env else "env:NAME"
-                self.fault(f"a key is needed: add 'keys: [{usual}]' and set it, or 'enabled: false'", "providers", name)
+        common = section.limits.model_dump(exclude_none=True)
+        keys: Sequence[KeyFile] = section.keys or self._usual_key(name, preset)
+        if not keys:
+            identifier = f"{name}/no-key"
+            return (Credential(identifier, f"{name}:{identifier}", limits=_limits(common)),), {identifier: None}
         credentials: list[Credential] = []
         secrets: dict[str, Secret | None] = {}
-        for index, item in enumerate(keys):
-            key = item if isinstance(item, KeyFile) else KeyFile(key=item)
+        places: dict[str, int] = {}
+        for index, key in enumerate(keys):
             where = ("providers", name, "keys", index)
-            secret = self._secret(key.key, *where) if section.enabled else None
-            identifier = f"{name}/{_label(key.key, index)}"
-            if identifier in secrets:
-                self.fault(f"the key {identifier!r} is there twice", *where)
+            if key.key in places:
+                self.fault(f"is there twice: the same as number {places[key.key] + 1} of the list", *where)
+                continue
+            places[key.key] = index
+            secret = self._secret(key.key, *where)
+            if secret and any(other and other.reveal() == secret.reveal() for other in secrets.values()):
+                self._warn("is the same key as another one of the list, so it adds nothing", *where)
+            identifier = _unused(f"{name}/{_label(key.key, index)}", secrets)
             secrets[identifier] = secret
             account = f"{name}:{key.account or identifier}"
-            limits = {**section.limits.model_dump(exclude_none=True), **key.model_dump(exclude_none=True)}
-            credentials.append(Credential(identifier, account, key.priority, key.weight, _limits(limits)))
-        if not credentials:
-            identifier = f"{name}/no-key"
-            secrets[identifier] = None
-            limits = section.limits.model_dump(exclude_none=True)
-            credentials.append(Credential(identifier, f"{name}:{identifier}", limits=_limits(limits)))
+            limits = _limits({**common, **key.model_dump(exclude_none=True)})
+            credentials.append(Credential(identifier, account, key.priority, key.weight, limits))
         return tuple(credentials), secrets
+
+    def _usual_key(self, name: str, preset: Preset) -> tuple[KeyFile, ...]:
+        """The key that is in the environment under its usual name, for a preset without 'keys'."""
+        found = _first_set(preset.env, self.environ)
+        if found:
+            return (KeyFile(key=f"env:{found}"),)
+        if preset.tier != "local" and preset.auth != "none":
+            usual = " or ".join(preset.env) or "its variable"
+            self.fault(f"a key is needed: set {usual}, add 'keys: [env:NAME]', or 'enabled: false'", "providers", name)
+        return ()
 
     def _secret(self, reference: str, *where: str | int) -> Secret | None:
         value = self._resolve(reference, *where)
         if value is None:
             return None
-        if not value.isascii() or not value.isprintable() or " " in value:
+        literal = reference.partition(":")[0] not in ("env", "file")
+        variable = re.fullmatch(r"\$\{?([A-Za-z_]\w*)\}?|([A-Za-z_]\w*)", value)
+        if literal and variable and (value[0] == "$" or value in self.environ):
+            self.fault("names an environment variable: write it as 'env:NAME'", *where)
+        elif not value.isascii() or not value.isprintable() or " " in value:
             self.fault("the key has spaces or characters that no HTTP header can carry", *where)
-            return None
-        if not reference.startswith(("env:", "file:")):
-            place = f"{self.name}:{_line(where, self.lines) or ''}"
-            self.warnings.append(f"{place}: a key stands in the file itself; 'env:NAME' or 'file:PATH' is safer")
+        elif literal:
+            self._warn("a key stands in the file itself: 'env:NAME' or 'file:PATH' is safer", *where)
         return Secret(value)
 
     def _resolve(self, reference: str, *where: str | int) -> str | None:
-        """What a reference stands for; a fault and None where it stands for nothing."""
+        """What a reference stands for; a fault and None where it stands for nothing. Other texts are what they are."""
         kind, _, name = reference.partition(":")
         if kind == "env":
             value = self.environ.get(name, "").strip()
             if not value:
-                self.fault(f"the environment variable {name} is not set", *where)
+                # People do paste the key itself here.
+                told = name if re.fullmatch("[A-Z][A-Z_]*[A-Z0-9_]{0,4}", name) else "that it names"
+                self.fault(f"the environment variable {told} is not set", *where)
             return value or None
         if kind == "file":
-            path = Path(self.name).parent / Path(name).expanduser()
             try:
-                value = path.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                self.fault(f"the file {name} can't be read: {getattr(error, 'strerror', None) or 'not UTF-8'}", *where)
+                value = (
+                    (Path(self.places.file).parent / Path(name).expanduser()).read_text(encoding="utf-8-sig").strip()
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                self.fault(f"the file {_quoted(name)} can't be read: {_why(error)}", *where)
                 return None
             if not value:
-                self.fault(f"the file {name} is empty", *where)
+                self.fault(f"the file {_quoted(name)} is empty", *where)
             return value or None
+        if kind == "secret":
+            self.fault("'secret:' is not supported yet: use 'env:NAME' or 'file:PATH'", *where)
+            return None
         return reference
 
-    def _chains(self, providers: Mapping[str, Provider], disabled: set[str]) -> dict[str, Chain]:
+    def _warn(self, message: str, *where: str | int) -> None:
+        self.warnings.append(self.places.told(message, *where))
+
+    def _chains(self, providers: Mapping[str, Provider]) -> dict[str, Chain]:
         written = self.file.chains
         if not written:
             self.fault(f"at least one chain is needed, such as '{DEFAULT_CHAIN}: [groq/openai/gpt-oss-120b]'", "chains")
         elif DEFAULT_CHAIN not in written:
             self.fault(f"a chain named '{DEFAULT_CHAIN}' is needed: it takes what names no other chain", "chains")
-        chains: dict[str, Chain] = {}
-        for name, items in written.items():
-            tiers: list[tuple[Entry, ...]] = []
-            seen: set[str] = set()
-            if not items:
-                self.fault("has no targets", "chains", name)
-            for index, item in enumerate(items):
-                tier: list[Entry] = []
-                for text in (item,) if isinstance(item, str) else item:
-                    provider, _, model = text.partition("/")
-                    if text in seen:
-                        self.fault(f"{text!r} is there twice", "chains", name, index)
-                    seen.add(text)
-                    if not model:
-                        self.fault(f"{text!r} is not of the form provider/model", "chains", name, index)
-                    elif provider in providers:
-                        tier.append(Entry.of(providers[provider], model))
-                    elif provider not in self.file.providers:
-                        known = ", ".join(self.file.providers)
-                        self.fault(f"no provider is named {provider!r}; there are: {known}", "chains", name, index)
-                if tier:
-                    tiers.append(tuple(tier))
-            if items and not tiers and disabled:
-                self.fault("every provider in it is disabled", "chains", name)
-            chains[name] = Chain(name, tuple(tiers))
-        return chains
+        return {name: self._chain(name, items, providers) for name, items in written.items()}
 
-    def _aliases(self, chains: Mapping[str, Chain], providers: Mapping[str, Provider]) -> None:
+    def _chain(self, name: str, items: Sequence[Sequence[str]], providers: Mapping[str, Provider]) -> Chain:
+        if not _usable(name):
+            self.fault("a chain's name has no spaces and is not empty", "chains", name)
+        if name.partition("/")[0] in self.file.providers and "/" in name:
+            self.fault("a chain's name may not be that of a provider's model", "chains", name)
+        tiers: list[tuple[Entry, ...]] = []
+        seen: set[str] = set()
+        left_out = False
+        for index, texts in enumerate(items):
+            where = ("chains", name, index)
+            if not texts:
+                self.fault("has no targets", *where)
+            tier: list[Entry] = []
+            for text in texts:
+                provider, _, model = text.partition("/")
+                if text in seen:
+                    self.fault(f"{_quoted(text)} is there twice", *where)
+                seen.add(text)
+                if not self._is_target(text, *where):
+                    continue
+                if provider in providers:
+                    tier.append(Entry.of(providers[provider], model))
+                left_out = left_out or not self.file.providers[provider].enabled
+            if tier:
+                tiers.append(tuple(tier))
+        if not items:
+            self.fault("has no targets", "chains", name)
+        elif left_out and not tiers:
+            self.fault("every provider in it is disabled", "chains", name)
+        return Chain(name, tuple(tiers))
+
+    def _is_target(self, text: str, *where: str | int) -> bool:
+        """Whether it is a model of a provider that is configured, if only a disabled one; else a fault."""
+        provider, _, model = text.partition("/")
+        known = self.file.providers
+        if not model or not _usable(text):
+            preset = presets().get(provider)
+            example = f", such as '{provider}/{preset.defaults[0]}'" if preset and preset.defaults else ""
+            self.fault(f"{_quoted(text)} is not of the form provider/model{example}", *where)
+        elif provider not in known:
+            self.fault(f"{_quoted(text)}: no provider is named {_quoted(provider)}{_near(provider, known)}", *where)
+        return bool(model) and _usable(text) and provider in known
+
+    def _aliases(self, chains: Mapping[str, Chain]) -> None:
         for name, to in self.file.aliases.items():
+            where = ("aliases", name)
             if name in chains:
-                self.fault(f"{name!r} is a chain already", "aliases", name)
-            if to not in chains and to.partition("/")[0] not in providers:
-                self.fault(f"{to!r} is neither a chain ({', '.join(chains)}) nor provider/model", "aliases", name)
+                self.fault("is the name of a chain already", *where)
+            if to in chains:
+                continue
+            if "/" not in to:
+                self.fault(f"no chain is named {_quoted(to)}{_near(to, chains)}", *where)
+            elif self._is_target(to, *where) and not self.file.providers[to.partition("/")[0]].enabled:
+                self.fault(f"{_quoted(to)}: its provider is disabled", *where)
+
+
+def _usable(name: str) -> bool:
+    """Whether it can be a name: it is told in headers and in single lines of the log."""
+    return bool(name) and name.isprintable() and " " not in name
 
 
 def _split(address: str) -> tuple[str, int]:
@@ -616,11 +1006,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-_VARIABLE = re.compile(r"\{(\w+)\}")
-
-
 def _put(url: str, values: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda match: values[match[1]], url)
+    return _VARIABLE.sub(lambda match: values.get(match[1], ""), url)
 
 
 def _label(reference: str, index: int) -> str:
@@ -629,6 +1016,15 @@ def _label(reference: str, index: int) -> str:
     if kind == "env":
         return name
     return Path(name).name if kind == "file" else f"key{index + 1}"
+
+
+def _unused(name: str, used: Collection[str]) -> str:
+    number = 2
+    found = name
+    while found in used:
+        found = f"{name}-{number}"
+        number += 1
+    return found
 
 
 def _limits(values: Mapping[str, Any]) -> tuple[Limit, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 from collections import Counter
@@ -57,9 +58,12 @@ def test_time_passes_only_by_waiting() -> None:
         await clock.sleep(HALF_A_CENTURY)
         return before, still, clock.monotonic()
 
-    assert virtual.run(START, waits) == (START, START, HALF_A_CENTURY)
+    before, still, after = virtual.run(START, waits)
+    assert before == still == START
+    assert after == pytest.approx(HALF_A_CENTURY)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1e6), max_size=20))
 def test_sleepers_wake_at_their_time_and_in_its_order(naps: list[float]) -> None:
     woken: list[tuple[float, float]] = []
@@ -85,7 +89,7 @@ def test_a_time_out_comes_before_what_takes_longer() -> None:
             await clock.sleep(4)
         return clock.monotonic()
 
-    assert virtual.run(START, too_slow) == 9.0
+    assert virtual.run(START, too_slow) == pytest.approx(9.0)
 
 
 def test_who_waits_for_nothing_is_found_out() -> None:
@@ -114,7 +118,7 @@ def test_a_day_has_two_resets_and_three_misfortunes_of_different_providers() -> 
     for seed in range(20):
         day = Day.of(seed)
         assert len({day.down, day.liar, day.lowers}) == 3
-        assert day.start < day.lies_at < day.lowers_at + 86400 < day.end + 86400
+        assert all(day.start < moment < day.end for moment in (day.lies_at, day.lowers_at))
         assert day.start < day.down_from < day.down_until < day.end
     for name, hour in {"openrouter": 9, "gemini": 17}.items():
         window = Truth(DAY)
@@ -132,10 +136,10 @@ def test_traffic_is_as_it_was_ordered() -> None:
     asked = requests(day)
     assert 5000 < len(asked) < 8000
     assert [request.number for request in asked] == list(range(len(asked)))
-    assert all(before.at <= after.at for before, after in zip(asked, asked[1:], strict=False))
+    assert all(before.at <= after.at for before, after in itertools.pairwise(asked))
     assert all(day.start <= request.at < day.end for request in asked)
     assert all(number_of(json.loads(request.body)) == request.number for request in asked[::100])
-    sizes = [request.cost(SITES["gemini"]) for request in asked]
+    sizes = [request.cost(SITES["gemini"]) for request in asked[::5]]
     assert max(sizes) <= 6010
     assert 0.05 < sum(size > 2000 for size in sizes) / len(sizes) < 0.1
     assert 0.45 < sum("stream" in request.fields for request in asked) / len(asked) < 0.55
@@ -146,10 +150,10 @@ def test_traffic_is_as_it_was_ordered() -> None:
 # Truth
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     st.sampled_from(ACCOUNTS),
-    st.lists(st.tuples(st.floats(0, 40), st.integers(0, 200)), min_size=20, max_size=80),
+    st.lists(st.tuples(st.floats(0, 40), st.integers(0, 200)), min_size=20, max_size=50),
     st.floats(0, 600),
 )
 def test_the_truth_is_what_the_provider_does(
@@ -197,10 +201,9 @@ def test_an_outage_ends_when_it_ends() -> None:
 # The oracle
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_the_oracle_never_serves_more_than_the_truth_allows(seed: int) -> None:
     day = Day.of(seed, 3.0)
-    # A thousand more, all within a minute, so that nobody can be served without waiting.
     asked = requests(day)
     placed = oracle.place(day, asked)
     assert len({one.request.number for one in placed}) == len(placed) <= len(asked)
@@ -217,8 +220,8 @@ def test_the_oracle_never_serves_more_than_the_truth_allows(seed: int) -> None:
 
 
 def test_the_oracle_lets_requests_wait_for_room_and_gives_up_on_those_that_get_none() -> None:
-    # Everything that two hours bring, at the same moment.
-    crowd = [Request(one.number, START, one.body, one.fields) for one in TWO_HOURS]
+    # Everything that more than an hour brings, at the same moment.
+    crowd = [Request(one.number, START, one.body, one.fields) for one in TWO_HOURS[:250]]
     placed = oracle.place(DAY, crowd)
     assert len(placed) < len(crowd)
     assert sum(one.at > START for one in placed) > 10
@@ -261,15 +264,13 @@ def test_a_call_takes_time_and_its_answer_comes_in_pieces() -> None:
         assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
         head_at = clock.monotonic()
         assert 0.1 < head_at < 1.1
-        pieces = [piece async for piece in _pieces(answer)]
+        pieces = []
+        while piece := await answer.chunk():
+            pieces.append(piece)
         assert len(pieces) > 1
         assert pieces[-1].endswith(b"data: [DONE]\n\n")
         assert clock.monotonic() > head_at
         assert (judge.tallies["groq"].calls, judge.tallies["groq"].served) == (1, 1)
-
-    async def _pieces(answer: object):
-        while piece := await answer.chunk():  # type: ignore[attr-defined]
-            yield piece
 
     virtual.run(START, one_call)
 
@@ -339,10 +340,10 @@ def test_how_long_a_recovered_account_is_left_unused_is_measured_from_the_first_
 
 @pytest.mark.parametrize("configured", [False, True])
 def test_the_same_seed_gives_the_same_day(configured: bool) -> None:
-    days = [play(Day.of(7, 1.0), configured=configured) for _ in range(2)]
+    days = [play(Day.of(7, 0.6), configured=configured) for _ in range(2)]
     assert days[0] == days[1]
     found = days[0]
-    assert found.requests > 100
+    assert found.requests > 50
     assert found.served + found.failed == found.requests
     assert found.failed == found.avoidable + found.contested + found.outrun + found.hopeless
     assert sum(tally.served for tally in found.tallies.values()) == found.served

@@ -201,4 +201,6 @@ class Preset(_Data):
 def presets() -> dict[str, Preset]:
     """Every preset by its id, in the catalog's order, which is also the order of the default chain within a tier."""
     text = resources.files(__package__).joinpath("providers.yaml").read_text(encoding="utf-8")
-    return {name: Preset.model_validate(fields) for name, fields in yaml.safe_load(text).items()}
+    # libyaml's loader takes a tenth of the time; some builds of PyYAML lack it.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return {name: Preset.model_validate(fields) for name, fields in yaml.load(text, loader).items()}  # noqa: S506  safe

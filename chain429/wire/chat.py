@@ -34,7 +34,7 @@ SAFE_TO_DROP = frozenset(
 # Fields that older and newer servers know under different names.
 RENAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
-# Only a chunk that holds one of these may be more than a piece of the answer. Quotes inside of JSON strings are
+# Only an event that holds one of these may be more than words of the answer. Quotes inside of JSON strings are
 # escaped, so words of the model can't be taken for them. A search for plain bytes is far cheaper than an expression.
 _NOTABLE = (b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {')
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
@@ -275,19 +275,29 @@ class ChatStream:
         self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
-        seen = self.seen
-        # The hot path: in the middle of an answer, whole events that say nothing but the next words.
-        if (
-            seen.meaningful
-            and chunk.startswith(b"data: {")
-            and chunk.endswith(b"}\n\n")
-            and not self._parser.pending
-            and seen.error is None
-            and not seen.ended
-            and not any([mark in chunk for mark in _NOTABLE])  # noqa: C419  a list is cheaper than a generator
-        ):
+        words = 0 if self._parser.pending else self._words(chunk)
+        if words == len(chunk):
             return chunk
-        return b"".join([event.raw for event in self._parser.feed(chunk) if self._passes(event)])
+        rest = [event.raw for event in self._parser.feed(chunk[words:]) if self._passes(event)]
+        return chunk[:words] + b"".join(rest)
+
+    def _words(self, chunk: bytes) -> int:
+        """How much of ``chunk``, which begins with an event, is whole events that say nothing but the next words.
+
+        This is the hot path: nearly all of an answer is that, and need not be taken apart.
+        """
+        seen = self.seen
+        if not (seen.meaningful and chunk.startswith(b"data: {")) or seen.ended or seen.error is not None:
+            return 0
+        end = len(chunk)
+        for mark in _NOTABLE:
+            at = chunk.find(mark, 0, end)
+            if at >= 0:
+                end = at
+        if end == len(chunk) and chunk.endswith(b"}\n\n"):
+            return end
+        last = chunk.rfind(b"}\n\n", 0, end)
+        return last + 3 if last >= 0 else 0
 
     def close(self) -> bytes:
         """The upstream's stream has ended; what is left for the client. ``seen.complete`` tells whether it may."""
@@ -300,6 +310,8 @@ class ChatStream:
     def _passes(self, event: sse.ServerEvent) -> bool:
         if self.seen.error is not None or self.seen.ended:
             return False
+        if self._words(event.raw) == len(event.raw):
+            return True
         if event.data is None:
             if event.raw.lstrip().startswith((b":", b"event:", b"id:", b"retry:")) or not event.raw.strip():
                 return True

@@ -62,7 +62,7 @@ def _apply(rule: Cleanup, values: Mapping[str, Any], changes: dict[str, Any]) ->
     messages = current("messages")
     if isinstance(messages, list):
         cleaned = [_message(message, rule) for message in messages]
-        if any(new is not old for new, old in zip(cleaned, messages, strict=True)):
+        if cleaned != messages:
             changes["messages"] = cleaned
 
 

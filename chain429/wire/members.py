@@ -7,6 +7,7 @@ are rounded. Here the text of every member is kept, and only what is changed is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
 from typing import Any
@@ -31,11 +32,18 @@ def _no_constant(name: str) -> Any:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
 _DUMPS = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
+_MARK = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
 
 
 def _skip(text: str, at: int) -> int:
-    """Where the white space that may begin at ``at`` ends. Mostly there is none, or a space."""
-    return int(WHITESPACE.match(text, at).end()) if text[at : at + 1] <= " " else at
+    """Where the white space that may begin at ``at`` ends."""
+    return int(WHITESPACE.match(text, at).end())
+
+
+def _missing(what: str, text: str, at: int) -> Exception:
+    at = _skip(text, at)
+    return json.JSONDecodeError(f"{what} was expected", text, at) if at < len(text) else IndexError(at)
 
 
 class Members:
@@ -80,27 +88,23 @@ class Members:
         spans: dict[str, tuple[int, int]] = {}
         at = _skip(text, at + 1)
         if text[at] == "}":
-            at += 1
+            at = _skip(text, at + 1)
         else:
-            while True:
+            mark = None
+            while mark is None or mark[1] == ",":
                 if text[at] != '"':
                     raise json.JSONDecodeError("a member's name in double quotes was expected", text, at)
                 begin = at
                 name, at = scanstring(text, at + 1, True)
-                at = _skip(text, at)
-                if text[at] != ":":
-                    raise json.JSONDecodeError("':' was expected", text, at)
-                values[name], end = _SCAN(text, _skip(text, at + 1))
-                spans[name] = (begin, end)
-                at = _skip(text, end)
-                mark = text[at]
-                at += 1
-                if mark == "}":
-                    break
-                if mark != ",":
-                    raise json.JSONDecodeError("',' or '}' was expected", text, at - 1)
-                at = _skip(text, at)
-        at = _skip(text, at)
+                colon = _COLON.match(text, at)
+                if colon is None:
+                    raise _missing("':'", text, at)
+                values[name], at = _SCAN(text, colon.end())
+                spans[name] = (begin, at)
+                mark = _MARK.match(text, at)
+                if mark is None:
+                    raise _missing("',' or '}'", text, at)
+                at = mark.end()
         if at != len(text):
             raise json.JSONDecodeError("nothing was expected after the object", text, at)
         return cls(text, values, spans)

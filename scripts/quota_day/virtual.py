@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -28,7 +29,9 @@ class _Leaps(selectors.DefaultSelector):
         if not ready:
             if timeout is None:
                 raise Deadlock("every task waits for another, and no timer is set")
-            self.time += max(timeout, 0.0)
+            if timeout > 0:
+                # A hair beyond the timer, or else it would not be due yet where floats are coarse.
+                self.time = math.nextafter(self.time + timeout, math.inf)
         return ready
 
 

@@ -65,7 +65,7 @@ def test_flows_are_shown_while_they_stream(starter: Starter, providers: Provider
         (flow,) = flows()
         assert flow["request"]["pretty_host"] == "api.openai.com"
         assert flow["request"]["path"] == "/v1/chat/completions"
-        assert flow["comment"] == "groq/openai/gpt-oss-120b, 1 attempt"
+        assert flow["comment"] == "default -> groq/openai/gpt-oss-120b, 1 attempt"
     until(lambda: flows()[0].get("error"))
     assert b"here." in web(port, f"/flows/{flow['id']}/response/content.data")
 

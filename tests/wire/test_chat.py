@@ -320,6 +320,20 @@ def test_words_that_look_like_the_protocol_are_only_words() -> None:
     assert not stream.seen.ended
 
 
+def test_words_that_come_together_with_what_ends_them_are_passed_on() -> None:
+    stream = ChatStream(include_usage=False)
+    stream.feed(ROLE + WORDS)
+    assert stream.feed(WORDS * 3 + FINISH + USAGE + DONE) == WORDS * 3 + FINISH + DONE
+    assert (stream.seen.finish, stream.seen.usage, stream.seen.ended) == ("stop", Usage(3, 2), True)
+
+
+def test_of_what_comes_together_with_an_error_only_the_words_before_it_are_passed_on() -> None:
+    stream = ChatStream(include_usage=False)
+    stream.feed(ROLE + WORDS)
+    assert stream.feed(WORDS * 2 + b'data: {"error":{"message":"no"}}\n\n' + WORDS) == WORDS * 2
+    assert stream.seen.error is not None
+
+
 WHOLE = b": c\n\n" + ROLE + WORDS + chunk({"content": "\u2028ü"}) + FINISH + USAGE + DONE
 
 

@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chain429.config import Config, Timeouts, from_environment, is_loopback, load, parse
+from chain429.errors import ConfigError
+from chain429.routing.chain import Limit, Strategy
+from chain429.routing.window import Window
+
+ENVIRON = {"GROQ_API_KEY": "gsk_groq_key_of_the_test", "CEREBRAS_API_KEY": "csk-cerebras-key", "A1": "one", "A2": "two"}
+
+
+def read(text: str, environ: Mapping[str, str] = ENVIRON) -> Config:
+    return parse(textwrap.dedent(text), environ)
+
+
+def faults(text: str, environ: Mapping[str, str] = ENVIRON) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(text, environ)
+    return [str(fault).removeprefix("chain429.yaml:") for fault in caught.value.faults]
+
+
+def providers(section: str) -> str:
+    """A file that is right but for what is given of its provider ``x``."""
+    return f"providers:\n  x: {section}\nchains: {{default: [x/m]}}\n"
+
+
+SMALL = "providers: {groq: }\nchains: {default: [groq/m]}\n"
+
+
+# What a file means.
+
+
+def test_the_file_of_the_design() -> None:
+    config = read("""
+        providers:
+          groq:   {keys: [env:GROQ_API_KEY]}
+          cerebras:
+          home:   {base_url: http://127.0.0.1:11434/v1/}
+          claude:
+            preset: anthropic
+            keys: [{key: env:A1, account: mine, itpm: 40000, priority: 1}, env:A2]
+            strategy: priority
+        chains:
+          default: [groq/openai/gpt-oss-120b, [cerebras/gpt-oss-120b, "groq/openai/gpt-oss-20b:free"], home/qwen3]
+          fast:    cerebras/gpt-oss-120b
+        aliases: {gpt-4o: default, claude-*: fast, claude-x: home/qwen3}
+    """)
+    names = [[entry.name for entry in tier] for tier in config.chains["default"].tiers]
+    assert names == [
+        ["groq/openai/gpt-oss-120b"],
+        ["cerebras/gpt-oss-120b", "groq/openai/gpt-oss-20b:free"],
+        ["home/qwen3"],
+    ]
+    first, second = config.providers["claude"].credentials
+    assert config.providers["claude"].strategy is Strategy.PRIORITY
+    assert (first.id, first.account, first.priority) == ("claude/A1", "claude:mine", 1)
+    assert first.limits == (Limit("input_tokens", Window.MINUTE, 40000),)
+    assert (second.id, second.account, second.priority) == ("claude/A2", "claude:claude/A2", 0)
+    secrets = config.endpoints["claude"].secrets
+    assert {name: secret and secret.reveal() for name, secret in secrets.items()} == {
+        "claude/A1": "one",
+        "claude/A2": "two",
+    }
+    assert config.endpoints["home"].base_url == "http://127.0.0.1:11434/v1"
+    assert config.endpoints["home"].secrets == {"home/no-key": None}
+    assert list(config.endpoints["cerebras"].secrets) == ["cerebras/CEREBRAS_API_KEY"]
+    assert config.warnings == ()
+
+
+RESOLVING = """
+    providers: {groq: }
+    chains: {default: [groq/a], fast: [groq/b], "bracket[1m]": [groq/c]}
+    aliases: {gpt-*: fast, gpt-4o: default, gpt-4*: default, pin: groq/x/y:free, "claude[1m]*": fast}
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "chain"),
+    [
+        ("fast", "fast"),
+        ("bracket[1m]", "bracket[1m]"),
+        ("gpt-4o", "default"),  # an exact name beats a glob
+        ("gpt-4.1", "fast"),  # of two globs, the first
+        ("pin", "groq/x/y:free"),
+        ("groq/openai/gpt-oss-20b:free", "groq/openai/gpt-oss-20b:free"),
+        ("claude[1m]-x", "fast"),
+        ("claude1-x", None),
+        ("groq/", None),
+        ("other/model", None),
+        ("", None),
+        ("*", None),
+    ],
+)
+def test_what_a_model_names(model: str, chain: str | None) -> None:
+    found = read(RESOLVING).resolve(model)
+    assert found
+    assert found.name == (chain or "default")
+    strict = read(RESOLVING + "    strict: true\n").resolve(model)
+    assert (strict.name if strict else None) == chain
+
+
+def test_limits_of_a_key_go_before_those_of_its_provider() -> None:
+    keys = "[{key: env:A1, rpm: 9, rps: 0.5}, env:A2]"
+    config = read(providers(f"{{preset: groq, keys: {keys}, limits: {{rpm: 5, concurrent: 2}}}}"))
+    first, second = config.providers["x"].credentials
+    assert set(first.limits) == {
+        Limit("requests", Window.SECOND, 0.5),
+        Limit("requests", Window.MINUTE, 9),
+        Limit("requests", None, 2),
+    }
+    assert set(second.limits) == {Limit("requests", Window.MINUTE, 5), Limit("requests", None, 2)}
+
+
+def test_time_outs_that_a_provider_does_not_name_are_those_of_the_file() -> None:
+    config = read("""
+        providers: {groq: {timeouts: {first_event: 5}}, cerebras: }
+        chains: {default: [groq/m]}
+        timeouts: {connect: 3, deadline: 90}
+    """)
+    assert config.endpoints["groq"].timeouts == Timeouts(connect=3, first_event=5)
+    assert config.endpoints["cerebras"].timeouts == Timeouts(connect=3)
+    assert config.deadline == 90
+
+
+def test_a_url_takes_its_variables_from_the_environment_or_from_the_file() -> None:
+    text = "providers: {cloudflare: %s}\nchains: {default: [cloudflare/@cf/openai/gpt-oss-120b]}"
+    environ = {"CLOUDFLARE_API_TOKEN": "token-1", "CLOUDFLARE_ACCOUNT_ID": "abc", "OTHER": "def"}
+    for section, account in (("", "abc"), ("{variables: {account_id: env:OTHER}}", "def")):
+        endpoint = read(text % section, environ).endpoints["cloudflare"]
+        assert endpoint.base_url == f"https://api.cloudflare.com/client/v4/accounts/{account}/ai/v1"
+        assert endpoint.models_url == f"https://api.cloudflare.com/client/v4/accounts/{account}/ai/models/search"
+    assert "CLOUDFLARE_ACCOUNT_ID" in faults(text % "", {"CLOUDFLARE_API_TOKEN": "token-1"})[0]
+    (fault,) = faults(text % "{variables: {account_id: ../evil}}", environ)
+    assert "becomes a part of the URL" in fault
+    assert "evil" not in fault
+
+
+def test_a_disabled_provider_is_left_out_and_its_key_is_not_looked_for() -> None:
+    config = read("providers: {groq: , mistral: {enabled: false}}\nchains: {default: [[mistral/a, groq/m], mistral/b]}")
+    assert list(config.endpoints) == ["groq"]
+    assert [entry.name for tier in config.chains["default"].tiers for entry in tier] == ["groq/m"]
+    assert faults("providers: {groq: {enabled: false}}\nchains: {default: [groq/m]}") == [
+        "2: chains.default: every provider in it is disabled"
+    ]
+
+
+def test_anchors_and_merge_keys_keep_their_lines() -> None:
+    text = """\
+        providers:
+          groq: &same
+            keys: [env:A1]
+            limits: {rpm: 3}
+          cerebras:
+            <<: *same
+            limits: {rpm: 4}
+            kesy: 1
+        chains: {default: [groq/m]}
+    """
+    assert faults(text) == ["8: providers.cerebras.kesy: is not a known key: did you mean 'keys'?"]
+    config = read(text.replace("            kesy: 1\n", ""))
+    assert config.providers["cerebras"].credentials[0].limits == (Limit("requests", Window.MINUTE, 4),)
+    assert list(config.endpoints["cerebras"].secrets) == ["cerebras/A1"]
+
+
+# Secrets.
+
+
+def test_keys_in_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "key.txt").write_text("\ufeff  key-in-file\n", encoding="utf-8")
+    path = tmp_path / "chain429.yaml"
+    path.write_text("\ufeff" + SMALL.replace("groq: ", "groq: {keys: file:key.txt}"), encoding="utf-8")
+    config = load(path, {})
+    assert config
+    (identifier, secret), *_ = config.endpoints["groq"].secrets.items()
+    assert identifier == "groq/key.txt"
+    assert secret
+    assert secret.reveal() == "key-in-file"
+    path.write_text(SMALL.replace("groq: ", "groq: {keys: [file:gone.txt]}"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"chain429\.yaml:1: providers\.groq\.keys\.0: the file 'gone\.txt' can't be"):
+        load(path, {})
+
+
+def test_a_key_in_the_file_works_with_a_warning_that_does_not_tell_it() -> None:
+    config = read(providers("{preset: groq, keys: [gsk_0123456789]}"))
+    assert config.warnings == (
+        "chain429.yaml:2: providers.x.keys.0: a key stands in the file itself: 'env:NAME' or 'file:PATH' is safer",
+    )
+    assert list(config.endpoints["x"].secrets) == ["x/key1"]
+    assert [secret.reveal() for secret in config.secrets()] == ["gsk_0123456789"]
+    assert "gsk_0123456789" not in repr(config)
+
+
+TELLTALE = "tell-tale-0123456789"
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        f"{{preset: groq, keys: [[{TELLTALE}]]}}",
+        f"{{preset: groq, keys: {{{TELLTALE}: 1}}}}",
+        f"{{preset: groq, keys: [{{key: {TELLTALE}, rpm: no}}]}}",
+        f"{{preset: groq, keys: [{{key: [{TELLTALE}]}}]}}",
+        f'{{preset: groq, keys: ["{TELLTALE} with spaces"]}}',
+        f"{{preset: groq, keys: ['env:{TELLTALE}']}}",
+        f"{{preset: groq, keys: ['secret:{TELLTALE}']}}",
+        f"{{preset: groq, keys: [env:A1], headers: {{x-key: [{TELLTALE}]}}}}",
+        f"{{base_url: 'https://me:{TELLTALE}@example.com/v1'}}",
+        f"{{base_url: 'https://example.com/v1?key={TELLTALE}'}}",
+    ],
+)
+def test_no_fault_tells_a_key(section: str) -> None:
+    found = faults(providers(section))
+    assert found
+    assert TELLTALE not in "\n".join(found)
+
+
+def test_secrets_that_are_typed_into_a_page_are_not_there_yet() -> None:
+    assert faults(providers("{preset: groq, keys: [secret:mine]}")) == [
+        "2: providers.x.keys.0: 'secret:' is not supported yet: use 'env:NAME' or 'file:PATH'"
+    ]
+
+
+# Faults.
+
+
+def test_every_fault_is_told_at_once() -> None:
+    assert faults("""\
+        listen: nowhere
+        providers:
+          groq:
+            kesy: [env:GROQ_API_KEY]
+          home: {base_url: ftp://example.com}
+          mine: {preset: grok}
+          mistral: {keys: [env:NOT_SET]}
+        chains:
+          default: [groq/m, cerebas/m, "groq"]
+          more: []
+        aliases: {gpt-4o: defautl}
+        timeouts: {connect: 0}
+        strickt: true
+    """) == [
+        "1: listen: an address such as 127.0.0.1:4290 was expected (it is 'nowhere')",
+        "4: providers.groq.kesy: is not a known key: did you mean 'keys'?",
+        "5: providers.home.base_url: a URL such as https://api.example.com/v1 was expected (it is 'ftp://example.com')",
+        "6: providers.mine.preset: no preset is named 'grok': did you mean 'groq'?",
+        "7: providers.mistral.keys.0: the environment variable NOT_SET is not set",
+        "9: chains.default.1: 'cerebas/m': no provider is named 'cerebas'; there are: groq, home, mine, mistral",
+        "9: chains.default.2: 'groq' is not of the form provider/model, such as 'groq/openai/gpt-oss-120b'",
+        "10: chains.more: has no targets",
+        "11: aliases.gpt-4o: no chain is named 'defautl': did you mean 'default'?",
+        "12: timeouts.connect: must be more than 0 (it is 0)",
+        "13: strickt: is not a known key: did you mean 'strict'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", " is empty: 'providers' and 'chains' are needed"),
+        ("just words", "1: names with values were expected here, such as 'name: value'"),
+        ("a: [1\nb: 2", "2: is not valid YAML"),
+        ("providers:\n\tgroq: 1", "2: is not valid YAML"),
+        ("a: *nothing", "1: is not valid YAML"),
+        ("a: \x00", "1: is not valid YAML: the character U+0000 is in it"),
+        ("--- 1\n--- 2", "2: is not valid YAML"),
+        ("a: &a [*a]", "1: contains itself, or is nested too deeply"),
+        ("providers: {groq: }\nproviders: {groq: }", "2: providers: is there twice; the first is on line 1"),
+        (SMALL + "aliases: {[a]: default}", "3: aliases: a key must be text"),
+        (SMALL + "aliases: {on: default}", "3: aliases.on: this key is read as true or false: put it in quotes"),
+        (SMALL + "aliases: {4: default}", "3: aliases.4: this key is read as a number: put it in quotes"),
+        (SMALL + "aliases: {a: on}", "3: aliases.a: must be text; put it in quotes (it is true)"),
+        (SMALL + "strict: maybe", "3: strict: must be true or false (it is 'maybe')"),
+        (SMALL + "max_body: 1", "3: max_body: must be at least 1024 (it is 1)"),
+        (SMALL + "breaker: {failures: 1.5}", "3: breaker.failures: must be a whole number"),
+        (SMALL + "timeouts: {idle: .nan}", "3: timeouts.idle: must be"),
+        (SMALL + "tokens: [env:NOPE]", "3: tokens.0: the environment variable NOPE is not set"),
+        (SMALL + "aliases: {a: !!python/name:os.system x}", "3: aliases.a: the tag"),
+        (SMALL + "proxy: {hosts: [https://api.openai.com]}", "3: proxy.hosts.0: a host such as api.openai.com"),
+        ("providers: {groq: }\nchains: {default: [1]}", "2: chains.default.0: 'provider/model' was expected"),
+        ("providers: {groq: }\nchains: {fast: [groq/m]}", "2: chains: a chain named 'default' is needed"),
+        ("providers: {groq: }\nchains: {default: [groq/m, groq/m]}", "2: chains.default.1: 'groq/m' is there twice"),
+        (
+            providers("{timeouts: {deadline: 5}, preset: groq, keys: env:A1}"),
+            "2: providers.x.timeouts.deadline: is",
+        ),
+        (providers("{strategy: fastest, preset: groq, keys: env:A1}"), "2: providers.x.strategy: must be"),
+        (providers("{preset: groq, keys: [env:A1, env:A1]}"), "2: providers.x.keys.1: is there twice"),
+        (providers("{preset: groq}").replace("x", "a b"), "2: providers.a b: a provider's name has only letters"),
+        (SMALL.replace("groq", "mistral"), "1: providers.mistral: a key is needed: set MISTRAL_API_KEY"),
+    ],
+)
+def test_a_fault_says_where_and_what(text: str, fault: str) -> None:
+    found = faults(text)
+    assert [one for one in found if one.startswith(fault)], found
+
+
+def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "chain429.yaml"
+    with pytest.raises(ConfigError, match="can't be read: No such file"):
+        load(path, {})
+    path.write_bytes(b"providers: \xff")
+    with pytest.raises(ConfigError, match="can't be read: it is not UTF-8"):
+        load(path, {})
+
+
+# What may stand in a file, in any disorder, with all that YAML gives a meaning.
+KEYS = "providers chains aliases tokens default groq keys timeouts limits headers listen proxy hosts << 1 ? on"
+VALUES = (
+    *("", "groq/m", "[groq/m, [a/b]]", "env:A1", "{key: env:A1, rpm: 1}", "{default: [groq/m]}", "{groq: {}}", "[[]]"),
+    *("{", "*a", "'", "|", "~", "0x", "1e400", "2026-01-01", "!!int x", "!!set {a}", "!!binary x", "é", "9" * 5000),
+)
+LINES = st.tuples(
+    st.sampled_from(["", "  ", "    ", "- ", "  - "]),
+    st.sampled_from(KEYS.split(" ")),
+    st.sampled_from([": ", ":", ": &a ", " "]),
+    st.sampled_from(VALUES),
+).map("".join)
+
+
+def parsed(text: str) -> Config | ConfigError:
+    try:
+        return parse(text, ENVIRON)
+    except ConfigError as error:
+        return error
+
+
+@given(st.lists(LINES, max_size=8).map("\n".join) | st.text(max_size=60))
+@settings(max_examples=400)
+def test_whatever_a_file_says_is_taken_or_a_fault(text: str) -> None:
+    for result in (parsed(text), parsed(f"{SMALL}{text}")):
+        if isinstance(result, ConfigError):
+            assert len(str(result).splitlines()) == len(result.faults) > 0
+        else:
+            assert result.resolve("default")
+
+
+# Without a file.
+
+
+def test_keys_in_the_environment_make_a_chain_with_free_tiers_first() -> None:
+    config = load(None, {"OPENAI_API_KEY": "k-openai", "TOGETHER_API_KEY": "k-together", "GROQ_API_KEY": "k-groq"})
+    assert config
+    names = [tier[0].name for tier in config.chains["default"].tiers]
+    order = [name.partition("/")[0] for name in names]
+    assert list(dict.fromkeys(order)) == ["groq", "together", "openai"]
+    assert order == sorted(order, key=["groq", "together", "openai"].index)
+
+
+def test_either_name_of_a_key_will_do_and_the_usual_one_goes_first() -> None:
+    def found(environ: Mapping[str, str]) -> list[str]:
+        config = from_environment(environ)
+        return [name for one in config.endpoints.values() for name in one.secrets] if config else []
+
+    assert found({"GOOGLE_API_KEY": "two"}) == ["gemini/GOOGLE_API_KEY"]
+    assert found({"GOOGLE_API_KEY": "two", "GEMINI_API_KEY": "one"}) == ["gemini/GEMINI_API_KEY"]
+    assert found({"GOOGLE_API_KEY": "two", "GEMINI_API_KEY": " \n"}) == ["gemini/GOOGLE_API_KEY"]
+    assert found({"CLOUDFLARE_API_TOKEN": "one"}) == []
+    assert found({"CLOUDFLARE_API_TOKEN": "one", "CLOUDFLARE_ACCOUNT_ID": "a"}) == ["cloudflare/CLOUDFLARE_API_TOKEN"]
+    assert found({"GROQ_API_KEY": "  "}) == []
+    assert found({}) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("192.168.1.2", False), ("example.com", False), ("", False)],
+)  # fmt: skip
+def test_only_loopback_is_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
