@@ -21,6 +21,8 @@ from chain429.routing.window import Refill, Window
 # amount has left. Where more than the second number are kept, the older half of them is made half as fine.
 _SLICES = 3600
 _KEPT = 256
+# A request counts at the provider from its arrival on, seconds later than it was sent: it leaves the window as late.
+_LATE = 1.0
 # When to look again at a bucket that is reported empty, where its reset is not told.
 _LOOK_AGAIN = 3600.0
 # Clients can name models at will, so what is remembered of them is bounded.
@@ -84,9 +86,9 @@ class Bucket:
     """One limit's window for one account and model; without a window, the limit of what is under way at a time."""
 
     __slots__ = (
-        "_counted", "_day", "_ends", "_known", "_known_until", "_length", "_level", "_level_at", "_limit", "_metric",
-        "_name", "_remaining", "_reset_at", "_slice", "_spends", "_spent", "_steady", "_total", "_unanswered",
-        "_window", "in_flight",
+        "_counted", "_day", "_ends", "_known", "_known_until", "_late", "_length", "_level", "_level_at", "_limit",
+        "_metric", "_name", "_remaining", "_reset_at", "_slice", "_spends", "_spent", "_steady", "_total",
+        "_unanswered", "_window", "in_flight",
     )  # fmt: skip
 
     def __init__(self, metric: Metric, window: Window | None, provision: Provision | None = None) -> None:
@@ -122,6 +124,7 @@ class Bucket:
         """Count against ``limit`` from now on; None: against what is reported only."""
         self._limit = limit
         # A limit of half a request a second is kept as one in two seconds.
+        self._late = min(_LATE, self._window.seconds / 10) if self._window else 0.0
         self._length = self._window.seconds / min(limit or 1.0, 1.0) if self._window else 0.0
 
     def limit(self, now: float) -> float | None:
@@ -150,7 +153,7 @@ class Bucket:
             self._ends = (self._day.after(now) if self._window is Window.DAY else self._day.month_after(now)) or 0.0
             while counted:
                 self._drop(counted.pop())
-        oldest = now - self._length
+        oldest = now - self._length - self._late
         while counted and counted[0].last <= oldest:
             self._drop(counted.popleft())
         # A clock that was set back leaves slices of the future behind, which would stay for too long.
@@ -217,7 +220,7 @@ class Bucket:
             excess -= counted.amount
             if excess <= 0:
                 break
-        return last + self._length
+        return last + self._length + self._late
 
     def take(self, amount: float, now: float) -> Hold:
         """Count ``amount`` as in flight. Every hold must be settled."""
@@ -281,11 +284,14 @@ class Bucket:
         if hold is not None and not hold.answered:
             hold.answered = True
             self._unanswered -= hold.amount
-        # Of an empty one whose reset nobody tells, our own count knows the end only where all begins anew at once.
-        countable = reading.remaining >= 1 or self._day is not None
-        if self._known is not None and (self._steady or (reading.reset_at is None and countable)):
-            self._reconcile(self._known - reading.remaining, now)
-            return
+        if self._known is not None:
+            taken = self._known - reading.remaining
+            # Of an empty one whose reset nobody tells, our own count knows the end where most of it is ours, or where
+            # all begins anew at once.
+            countable = reading.remaining >= 1 or self._day is not None or self.used(now) >= taken / 2
+            if self._steady or (reading.reset_at is None and countable):
+                self._reconcile(taken, now)
+                return
         self._remaining = reading.remaining
         self._spent = self._unanswered
         # A report holds for one window at the most, whatever the provider says; a rolling one refills bit by bit.
@@ -306,7 +312,8 @@ class Bucket:
         used = self.used(now)
         if amount is not None:
             self._known, self._known_until = amount, now + _NAMED_FOR
-            self._level = max(self._level, amount - need)
+            # It was refused, so more than that is used; all before it was not, so no more than that.
+            self._level = min(max(self._level, amount - need), amount)
         elif self._window is not None and used >= 1 and used < (self.limit(now) or math.inf):
             self._known, self._known_until = used, now + _CONCLUDED_FOR * self._window.seconds
 
