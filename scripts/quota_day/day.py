@@ -201,7 +201,7 @@ def _figures(
             outrun[_lacking(failure)] += 1
         else:
             found.hopeless += 1
-    passed = Counter(_passed(request, account, records) for request, account in judge.passed_over)
+    passed = Counter(_told(request, account, records) for request, account in judge.passed_over)
     refused = Counter[str]()
     for provider, tally in judge.tallies.items():
         refused.update({f"{provider}: {kind}": count for kind, count in tally.refused.items()})
@@ -218,10 +218,6 @@ def _cause(failure: Failure, records: _Records) -> str:
     """Why the engine did not use the slot that there was."""
     when = "free now" if failure.lack is None else "free within its patience"
     return f"{when}: {_told(failure.request, failure.account, records)}"
-
-
-def _passed(request: Request, account: Account, records: _Records) -> str:
-    return _told(request, account, records)
 
 
 def _lacking(failure: Failure) -> str:

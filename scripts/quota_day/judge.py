@@ -1,4 +1,4 @@
-"""What the engine does, held against the truth: told of each call when it is sent, decided and answered.
+"""What the engine does, held against the truth: told of each call when it is sent, and when it is decided.
 
 It keeps the truth beside the providers, and insists that both agree on every call. A call that is on its way counts as
 room that is taken, though the provider has not seen it yet.
@@ -80,7 +80,11 @@ class _Sight:
 
 
 class Judge:
-    """Tell it ``sent``, then ``decided`` by exactly one of the others, for each call; and of each failed request."""
+    """Watches one day.
+
+    Of each call, tell it ``sent``, ``arrived``, then one of ``admitted``, ``limited``, ``lied`` and ``failed``; of each
+    request that failed, ``unserved``; and the ``end``. All times are Unix seconds.
+    """
 
     def __init__(self, day: Day) -> None:
         self.tallies = {account.site.name: Tally() for account in ACCOUNTS}

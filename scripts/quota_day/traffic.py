@@ -21,6 +21,7 @@ PATIENCE = 30.0  # seconds that a client gives its request to find a free slot
 _PER_MINUTE = 3.8  # on the average of a day
 _SWING = 0.85
 _PEAK = 8.0  # hours after the start
+_HOUR = math.tau / 24  # as an angle
 _BURSTS_PER_HOUR = 0.9
 _BURST_SECONDS = 5.0
 _QUARTERS_PER_HOUR = 0.25
@@ -76,7 +77,7 @@ def _arrivals(day: Day, dice: random.Random) -> Iterator[float]:
     most = _PER_MINUTE / 60.0 * (1.0 + _SWING) * _QUARTER_FACTOR
     now = day.start
     while (now := now + dice.expovariate(most)) < day.end:
-        rate = _PER_MINUTE / 60.0 * (1.0 + _SWING * math.cos((now - day.start) / 3600.0 * math.tau / 24 - _TURN))
+        rate = _PER_MINUTE / 60.0 * (1.0 + _SWING * math.cos(((now - day.start) / 3600.0 - _PEAK) * _HOUR))
         if any(begin <= now < begin + _QUARTER_SECONDS for begin in quarters):
             rate *= _QUARTER_FACTOR
         if dice.random() * most < rate:
@@ -85,9 +86,6 @@ def _arrivals(day: Day, dice: random.Random) -> Iterator[float]:
         begin = dice.uniform(day.start, day.end - _BURST_SECONDS)
         for _ in range(dice.randint(15, 45)):
             yield begin + dice.uniform(0.0, _BURST_SECONDS)
-
-
-_TURN = _PEAK * math.tau / 24
 
 
 def _number(expected: float, dice: random.Random) -> int:

@@ -60,10 +60,10 @@ def test_whoever_came_first_is_served_first() -> None:
     world.line.serve(NOW)
     assert world.woken == ["first", "second"]
     assert [waiter.grant is not None for waiter in waiters] == [True, True, False]
-    assert waiters[2].soonest == NOW + 60
+    assert waiters[2].soonest == NOW + 61
     world.line.serve(NOW + 59)
     assert len(world.woken) == 2
-    world.line.serve(NOW + 60)
+    world.line.serve(NOW + 61)
     assert world.woken == ["first", "second", "third"]
 
 
@@ -149,7 +149,7 @@ def test_where_nothing_will_ever_free_there_is_no_time_to_wait_for() -> None:
     world.ledger.learn(lease, Outcome.of(Kind.TOO_LARGE, "!"), NO_TOKENS, NOW)
     other = world.join("second", world.b)
     world.line.serve(NOW)
-    assert (waiter.soonest, other.soonest) == (NOW + 60, math.inf)
+    assert (waiter.soonest, other.soonest) == (NOW + 61, math.inf)
 
 
 @given(
