@@ -179,6 +179,7 @@ class ConfigFile(_Section):
     pages: Annotated[str, AfterValidator(_address)] = "127.0.0.1:4291"
     tokens: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(strict=False)] = Field((), repr=False)
     strict: bool = False
+    patience: float = Field(30, ge=0, le=300)
     max_body: int = Field(32 * 1024 * 1024, ge=1024)
     timeouts: TimeoutsFile = TimeoutsFile()
     breaker: BreakerFile = BreakerFile()
@@ -250,6 +251,7 @@ class Config:
     pages: tuple[str, int]
     tokens: tuple[Secret, ...]
     strict: bool
+    patience: float
     max_body: int
     deadline: float
     breaker: BreakerPolicy
@@ -735,6 +737,7 @@ class _Build:
             pages=pages,
             tokens=tuple(token for token in tokens if token),
             strict=file.strict,
+            patience=file.patience,
             max_body=file.max_body,
             deadline=file.timeouts.deadline,
             breaker=BreakerPolicy(file.breaker.failures, file.breaker.seconds),
@@ -781,6 +784,7 @@ class _Build:
             preset.family,
             preset.provision(),
             tuple(bucket.models for bucket in preset.shared),
+            preset.up_front,
         )
         own = section.timeouts.model_dump(exclude_unset=True)
         endpoint = Endpoint(

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from chain429.routing.failure import failure_in_answer, read_failure
 from chain429.routing.headers import read_headers
 from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Lease, Need
+from chain429.routing.line import Grant, Line, Waiter
 from chain429.routing.outcome import Kind, Outcome, Step, classify
 from chain429.routing.walk import Walk
 from chain429.store.records import AttemptRecord, Recorder, RequestRecord
@@ -39,13 +41,16 @@ _LONGEST_RETRY = 55
 _POINTLESS_RETRY = 120
 
 _SERVED = Outcome.of(Kind.SERVED, "served", status=200)
+_CANCELLED = Outcome.of(Kind.CANCELLED, "the client left")
+_SHORTEST_WAIT = 0.05
 _LIMIT_KINDS = frozenset({Kind.RATE_LIMITED, Kind.QUOTA_SPENT})
 _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_LARGE})
 
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way. ``at`` is Unix seconds, ``started`` the monotonic clock at its arrival."""
+    """One request on its way. ``at`` is Unix seconds, ``started`` the monotonic clock at its arrival; ``patience`` is
+    how many seconds it may wait in all for a target to free, None for as many as are configured."""
 
     id: str
     request: ClientRequest
@@ -55,6 +60,8 @@ class Call:
     started: float
     attempts: list[AttemptRecord] = field(default_factory=list)
     skipped: set[Target] = field(default_factory=set)
+    patience: float | None = None
+    waited: float = 0.0
     calls: int = 0
 
 
@@ -98,6 +105,7 @@ class Engine:
         self._recorder = recorder
         self._clock = clock
         self._redact = redact
+        self._line = Line(ledger)
 
     def adopt(self, config: Config) -> None:
         self._config = config
@@ -105,30 +113,81 @@ class Engine:
     async def run(self, call: Call) -> Reply:
         """Walk down the chain until a target serves the request or none is left. Never raises but for cancellation."""
         config = self._config
-        need = Need(tokens=call.request.size / 4, size=call.request.size)
-        walk = Walk(call.chain, need, self._ledger)
+        walk = Walk(call.chain, Need(size=call.request.size, most=call.request.max_tokens), self._ledger)
         outcomes: dict[Target, Outcome] = {}
         try:
             while True:
-                now = self._clock.now()
                 left = config.deadline - (self._clock.monotonic() - call.started)
-                choice = walk.next(now) if left > 0 else None
-                self._note_skips(call, walk)
-                if choice is None:
+                grant = await self._next(call, walk, left) if left > 0 else None
+                left = config.deadline - (self._clock.monotonic() - call.started)
+                if grant is not None and left <= 0:
+                    self._give_back(grant)
+                    grant = None
+                if grant is None:
                     return self._exhausted(call, walk, outcomes, left <= 0)
-                provider, target = choice
-                result = await self._attempt(call, provider, target, config.endpoints[provider.id], need, left)
+                endpoint = config.endpoints[grant.provider.id]
+                result = await self._attempt(call, grant, endpoint, left)
                 if isinstance(result, _Served):
-                    return self._serve(call, result, config.endpoints[provider.id])
-                outcomes[target] = result
-                if not self._retry_without(call, target, result):
-                    walk.after(target, result)
+                    return self._serve(call, result, endpoint)
+                outcomes[grant.target] = result
+                if not self._retry_without(call, grant.target, result):
+                    walk.after(grant.target, result)
         except asyncio.CancelledError:
             self._record(call, None, None, 499, "cancelled", error="the client left before an answer began")
             raise
         except Exception as error:
             self._record(call, None, None, 500, "failed", error=f"a fault in chain429: {type(error).__name__}")
             raise
+
+    async def _next(self, call: Call, walk: Walk, left: float) -> Grant | None:
+        """The next target to call: at once, after a wait in the line, or at last what only an estimate forbids."""
+        now = self._clock.now()
+        if self._line:
+            self._line.serve(now)
+        grant = self._line.take(walk, now)
+        self._note_skips(call, walk)
+        if grant is None:
+            patience = self._config.patience if call.patience is None else call.patience
+            grant = await self._wait(call, walk, min(left, patience - call.waited))
+        return grant or self._line.take(walk, self._clock.now(), bold=True)
+
+    async def _wait(self, call: Call, walk: Walk, patience: float) -> Grant | None:
+        """Stand in the line until a target frees; None where none does within so many seconds."""
+        walk.again()
+        now, began = self._clock.now(), self._clock.monotonic()
+        soonest = walk.soonest(now)
+        if patience <= 0 or soonest is None or soonest > now + patience or self._line.full:
+            return None
+        woken = asyncio.Event()
+        waiter = Waiter(walk, woken.set, soonest)
+        self._line.join(waiter)
+        _log.debug("%s waits for %.1f s at first", call.id, soonest - now)
+        try:
+            while waiter.grant is None:
+                # By the clock that never goes back, whatever becomes of the other one while it waits.
+                left = began + patience - self._clock.monotonic()
+                wait = waiter.soonest - self._clock.now()
+                if left <= 0 or wait > left:
+                    return None
+                with suppress(TimeoutError):
+                    # Never at once: what should have freed by now, but has not, must not be asked for in a circle.
+                    async with self._clock.timeout(max(wait, _SHORTEST_WAIT)):
+                        await woken.wait()
+                self._line.serve(self._clock.now())
+            return waiter.grant
+        except BaseException:
+            if waiter.grant is not None:
+                self._give_back(waiter.grant)
+            raise
+        finally:
+            self._line.leave(waiter)
+            call.waited += self._clock.monotonic() - began
+
+    def _give_back(self, grant: Grant) -> None:
+        """Whoever got the grant does not use it: it may be for the next in the line."""
+        now = self._clock.now()
+        self._ledger.give_back(grant.lease, now)
+        self._line.serve(now, freed=True)
 
     def _note_skips(self, call: Call, walk: Walk) -> None:
         """Keep in the trail what was passed over, once, at its place between the attempts."""
@@ -149,12 +208,10 @@ class Engine:
         _log.debug("%s %s refuses %r: asking again without it", call.id, target, name)
         return True
 
-    async def _attempt(
-        self, call: Call, provider: Provider, target: Target, endpoint: Endpoint, need: Need, left: float
-    ) -> _Served | Outcome:
+    async def _attempt(self, call: Call, grant: Grant, endpoint: Endpoint, left: float) -> _Served | Outcome:
         """One call to one target. Whatever happens, the lease is learned from and the connection given back."""
+        provider, target, lease = grant.provider, grant.target, grant.lease
         began = self._clock.monotonic()
-        lease = self._ledger.take(provider, target, need, self._clock.now())
         call.calls += 1
         answer: Answer | None = None
         limit = endpoint.timeouts.first_event if call.request.stream else endpoint.timeouts.answer
@@ -173,8 +230,7 @@ class Engine:
         except BaseException:
             if answer is not None:
                 answer.close()
-            cancelled = Outcome.of(Kind.CANCELLED, "the client left")
-            self._learn(call, lease, cancelled, began, (None, None))
+            self._learn(call, lease, _CANCELLED, began, (None, None))
             raise
         if isinstance(result, _Served):
             return result
@@ -271,7 +327,10 @@ class Engine:
     def _learn(
         self, call: Call, lease: Lease, outcome: Outcome, began: float, tokens: tuple[int | None, int | None]
     ) -> None:
-        until = self._ledger.learn(lease, outcome, tokens, self._clock.now())
+        now = self._clock.now()
+        until = self._ledger.learn(lease, outcome, tokens, now)
+        if self._line:
+            self._line.serve(now, freed=True)
         target = lease.target
         reason = outcome.reason if outcome is _SERVED else self._redact(outcome.reason)
         _log.debug("%s %s: %s: %s", call.id, target, outcome.kind, reason)

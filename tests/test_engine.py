@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,10 +15,13 @@ from chain429.engine import Call, Engine, Reply, Stream
 from chain429.errors import ConnectFailed, Cut
 from chain429.redact import Redactor
 from chain429.routing.ledger import Ledger
+from chain429.routing.limits import Need
+from chain429.routing.outcome import Kind, Outcome
 from chain429.wire.chat import ChatRequest
 from tests.fakes import HANG, FakeAnswer, FakeClock, FakeUpstream, Piece, Records, settle
 
 CONFIG = """
+patience: 0
 providers:
   a: {base_url: https://a.test/v1, keys: [env:A]}
   b: {base_url: https://b.test/v1, keys: [env:B]}
@@ -28,6 +32,7 @@ chains:
   alone: [a/big]
 """
 POOL = """
+patience: 0
 providers:
   a: {base_url: https://a.test/v1, keys: [env:A, env:B], strategy: priority}
   b: {base_url: https://b.test/v1}
@@ -541,4 +546,214 @@ async def test_two_requests_at_once_never_take_the_last_slot() -> None:
     for reply in (first, second):
         assert isinstance(reply.body, Stream)
         reply.body.close()
+    assert world.ledger.leased() == 0
+
+
+# Waiting for a target to free.
+
+PATIENT = CONFIG.replace("patience: 0", "patience: 30")
+SLOTS = PATIENT.replace("keys: [env:A]}", "keys: [{key: env:A, concurrent: 1}]}")
+
+
+def limited(seconds: int) -> FakeAnswer:
+    return error(429, TOO_MANY, retry_after=str(seconds))
+
+
+async def test_a_request_waits_for_the_soonest_and_is_served() -> None:
+    world = World({"a": [limited(25)], "b": [limited(9), ok()], "c": [limited(20)]}, PATIENT)
+    task = asyncio.create_task(world.run())
+    await world.clock.advance(8.9)
+    assert not task.done()
+    await world.clock.advance(0.1)
+    reply = await task
+    assert (reply.status, reply.headers["x-chain429-provider"], reply.headers["x-chain429-attempts"]) == (200, "b", "4")
+    assert world.asked() == ["a", "b", "c", "b"]
+    assert world.ledger.leased() == 0
+    assert world.clock.waiting == 0
+
+
+async def test_it_waits_again_while_its_patience_lasts_and_then_says_when_to_come_back() -> None:
+    world = World({"a": [limited(10)]}, PATIENT)
+    task = asyncio.create_task(world.run("alone"))
+    for _ in range(3):
+        await world.clock.advance(10)
+    reply = await task
+    assert (reply.status, reply.headers["retry-after"]) == (429, "10")
+    assert len(world.asked()) == 4
+    assert world.clock.waiting == 0
+
+
+@pytest.mark.parametrize(("patience", "wait"), [(0, 1), (5, 6), (29.9, 30)])
+async def test_a_wait_that_is_longer_than_the_patience_is_not_begun(patience: float, wait: int) -> None:
+    world = World({"a": [limited(wait)]}, PATIENT)
+    call = world.call("alone")
+    call.patience = patience
+    reply = await world.engine.run(call)
+    assert (reply.status, reply.headers["retry-after"]) == (429, str(wait))
+    assert (world.asked(), call.waited) == (["a"], 0)
+
+
+async def test_the_deadline_bounds_the_patience() -> None:
+    world = World({"a": [limited(20)]}, PATIENT + "timeouts: {deadline: 15}\n")
+    assert (await world.run("alone")).status == 429
+
+
+async def test_what_failed_is_not_waited_for() -> None:
+    world = World({"a": [error(500), ok()]}, PATIENT)
+    assert (await world.run("alone")).status == 502
+    assert world.asked() == ["a"]
+
+
+async def test_waiters_are_served_in_the_order_in_which_they_came() -> None:
+    world = World({"a": [stream(WORD, HANG), stream(WORD, HANG), stream(WORD, HANG)]}, SLOTS)
+    first = await world.run("alone", stream=True)
+    second = asyncio.create_task(world.run("alone", stream=True))
+    await settle()
+    third = asyncio.create_task(world.run("alone", stream=True))
+    await settle()
+    assert isinstance(first.body, Stream)
+    first.body.close()
+    await settle()
+    assert (second.done(), third.done()) == (True, False)
+    body = (await second).body
+    assert isinstance(body, Stream)
+    body.close()
+    await settle()
+    body = (await third).body
+    assert isinstance(body, Stream)
+    body.close()
+    assert world.ledger.leased() == 0
+    assert world.clock.waiting == 0
+
+
+async def test_a_request_that_comes_later_does_not_overtake_one_that_waits() -> None:
+    world = World({"a": [limited(10), ok()]}, PATIENT.replace("keys: [env:A]}", "keys: [{key: env:A, rpm: 1}]}"))
+    waiting = asyncio.create_task(world.run("alone"))
+    await settle()
+    world.clock.time += 10  # its time has come, but it has not yet been woken
+    late = asyncio.create_task(world.run("alone"))
+    await world.clock.advance(0)
+    assert (await waiting).status == 200
+    assert (await late).status == 429
+
+
+async def test_a_waiter_whose_client_leaves_gives_up_its_place() -> None:
+    world = World({"a": [stream(WORD, HANG), stream(WORD, HANG)]}, SLOTS)
+    first = await world.run("alone", stream=True)
+    second = asyncio.create_task(world.run("alone", stream=True))
+    await settle()
+    third = asyncio.create_task(world.run("alone", stream=True))
+    await settle()
+    second.cancel()
+    await settle()
+    assert second.cancelled()
+    assert (world.records.last.status, world.records.last.outcome) == (499, "cancelled")
+    assert isinstance(first.body, Stream)
+    first.body.close()
+    await settle()
+    body = (await third).body
+    assert isinstance(body, Stream)
+    body.close()
+    assert world.ledger.leased() == 0
+    assert world.clock.waiting == 0
+
+
+async def test_a_waiter_that_leaves_as_its_turn_comes_gives_it_to_the_next() -> None:
+    world = World({"a": [stream(WORD, HANG), stream(WORD, HANG)]}, SLOTS)
+    first = await world.run("alone", stream=True)
+    second = asyncio.create_task(world.run("alone", stream=True))
+    await settle()
+    third = asyncio.create_task(world.run("alone", stream=True))
+    await settle()
+    assert isinstance(first.body, Stream)
+    first.body.close()  # the second is given the slot, and its client leaves before it can use it
+    second.cancel()
+    await settle()
+    assert second.cancelled()
+    assert third.done()
+    body = (await third).body
+    assert isinstance(body, Stream)
+    body.close()
+    assert len(world.asked()) == 2
+    assert world.ledger.leased() == 0
+
+
+async def test_before_it_fails_what_only_an_estimate_forbids_is_tried() -> None:
+    text = PATIENT.replace("keys: [env:A]}", "keys: [{key: env:A, tpm: 500}]}")
+    world = World({"a": [ok()]}, text)
+    assert (await world.run("alone")).status == 200
+    large = await world.run("alone", user="x" * 4000)
+    assert (large.status, world.asked()) == (200, ["a", "a"])
+
+
+async def test_what_an_estimate_forbids_is_the_last_that_is_tried() -> None:
+    text = PATIENT.replace("keys: [env:A]}", "keys: [{key: env:A, tpm: 500}]}")
+    world = World({"a": [ok()], "b": [ok()]}, text)
+    await world.run()
+    await world.run(user="x" * 4000)
+    assert world.asked() == ["a", "b"]
+
+
+class Counting(FakeClock):
+    """Counts how often anybody begins to wait."""
+
+    begun = 0
+
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
+        self.begun += 1
+        assert seconds is None or seconds > 0
+        return super().timeout(seconds)
+
+
+async def test_what_should_have_freed_but_has_not_is_not_asked_for_in_a_circle() -> None:
+    clock = Counting()
+    world = World({"a": [stream(WORD, HANG)]}, SLOTS, clock=clock)
+    first = await world.run("alone", stream=True)
+    before = clock.begun
+    waiting = asyncio.create_task(world.run("alone", stream=True))
+    await settle()
+    assert clock.begun == before + 1
+    for _ in range(29):
+        await clock.advance(1)
+    assert not waiting.done()
+    assert clock.begun <= before + 31
+    await clock.advance(1)
+    await clock.advance(1)
+    assert (await waiting).status in (429, 503)
+    assert isinstance(first.body, Stream)
+    first.body.close()
+    assert clock.waiting == 0
+
+
+async def test_a_target_that_will_never_free_again_ends_the_wait() -> None:
+    world = World({"a": [limited(10)]}, PATIENT)
+    waiting = asyncio.create_task(world.run("alone", user="x" * 100))
+    await settle()
+    # While it waits, a request of another client that is smaller turns out to be too large.
+    provider, target = world.config.providers["a"], world.call("alone").chain.targets[0]
+    lease = world.ledger.take(provider, target, Need(size=50), world.clock.now())
+    world.ledger.learn(lease, Outcome.of(Kind.TOO_LARGE, "too large"), (None, None), world.clock.now())
+    await world.clock.advance(10)
+    assert (await waiting).status == 429
+    assert world.asked() == ["a"]
+    assert world.clock.waiting == 0
+
+
+async def test_a_clock_that_is_set_back_does_not_make_a_wait_longer_than_the_patience() -> None:
+    class SetBack(FakeClock):
+        back = 0.0
+
+        def now(self) -> float:
+            return self.time - self.back
+
+    clock = SetBack()
+    world = World({"a": [limited(10)]}, PATIENT, clock=clock)
+    waiting = asyncio.create_task(world.run("alone"))
+    await settle()
+    clock.back = 86400.0
+    for _ in range(31):
+        await clock.advance(1)
+    assert waiting.done()
+    await waiting
+    assert clock.waiting == 0
     assert world.ledger.leased() == 0

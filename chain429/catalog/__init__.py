@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from chain429.routing.headers import FAMILIES
 from chain429.routing.outcome import Kind, Provision, Rule, Scope
-from chain429.routing.window import DayReset, Window
+from chain429.routing.window import DayReset, Refill, Window
 
 
 def _regex(value: str) -> str:
@@ -175,6 +175,8 @@ class Preset(_Data):
     day: Annotated[str, AfterValidator(_day)] = "rolling"
     scope: Scope = Scope.MODEL
     shared: tuple[SharedBucket, ...] = ()
+    up_front: bool = False
+    refill: Refill = Refill.WINDOW
     errors: tuple[ErrorRule, ...] = ()
     cleanup: tuple[Cleanup, ...] = ()
     headers: dict[str, str] = {}
@@ -186,7 +188,8 @@ class Preset(_Data):
 
     def provision(self) -> Provision:
         """What ``routing.outcome.classify`` takes of this preset."""
-        return Provision(tuple(rule.rule() for rule in self.errors), DayReset(self._zone()), self.scope)
+        rules = tuple(rule.rule() for rule in self.errors)
+        return Provision(rules, DayReset(self._zone()), self.refill, self.scope)
 
     def _zone(self) -> datetime.tzinfo | None:
         if self.day == "rolling":

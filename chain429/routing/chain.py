@@ -42,7 +42,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What choosing needs to know of a provider. ``shared``: globs of the models that count against one bucket."""
+    """What choosing needs to know of a provider.
+
+    ``shared``: globs of the models that count against one bucket. ``up_front``: it charges all the tokens that a
+    request allows to be made before it makes any.
+    """
 
     id: str
     credentials: tuple[Credential, ...]
@@ -50,6 +54,7 @@ class Provider:
     family: str = "generic"
     provision: Provision = field(default_factory=Provision)
     shared: tuple[str, ...] = ()
+    up_front: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ GROWTH: Mapping[Kind, Growth] = MappingProxyType(
     }
 )
 
+_UNTESTED = Growth(60, 3600)
+
 # No refusal is believed for longer than a month: the longest window that any provider counts over.
 _LONGEST = 31 * 86400.0
 # Clients can name models at will, so what is remembered of them is bounded.
@@ -96,6 +98,9 @@ class Cooldowns:
             # Calls that were under way together fail together: only one after the bench's end is a new strike.
             strikes = before.strikes if holds else before.strikes + 1
         until = outcome.until if outcome.until is not None else now + growth.seconds(strikes)
+        if outcome.kind is Kind.RATE_LIMITED and not outcome.limit:
+            # Nothing tells over what it counts: the longer the wait that is told, the sooner it must be tested.
+            until = min(until, now + _UNTESTED.seconds(strikes))
         until = min(until, now + _LONGEST)
         if before and holds and before.until >= until:
             return before

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chain429.routing.breaker import Breaker, BreakerPolicy
-from chain429.routing.chain import Chain, Entry, Provider, Target
+from chain429.routing.chain import Chain, Entry, Provider, Strategy, Target
 from chain429.routing.cooldown import Cooldowns
+from chain429.routing.estimate import Estimates
 from chain429.routing.headers import Reading
 from chain429.routing.limits import Lease, Limits, Need
 from chain429.routing.outcome import CONSEQUENCES, Kind, Outcome
@@ -38,6 +39,7 @@ class Refusal:
     reason: str
     until: float | None = None
     limited: bool = False  # whether a rate limit or a quota is the cause
+    estimated: bool = False  # nothing is known for sure that speaks against it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Ledger:
         self._limits = Limits()
         self._cooldowns = Cooldowns()
         self._pool = Pool()
+        self._estimates = Estimates()
         self._ceilings: dict[tuple[str, str], tuple[int, float]] = {}
         self._refused_params: dict[tuple[str, str], frozenset[str]] = {}
         # Entries that are benched whole: since when that is known, until when it holds, and why. Emptied whenever
@@ -68,7 +71,11 @@ class Ledger:
         self._policy = policy
         for breaker in self._breakers.values():
             breaker.adopt(policy)
-        self._limits.configure(key for provider in providers for key in provider.credentials)
+        known = list(providers)
+        self._limits.configure(
+            (key for provider in known for key in provider.credentials),
+            {key.account: provider.provision for provider in known for key in provider.credentials},
+        )
         self._benched_entries.clear()
 
     def breaker(self, provider: str) -> Breaker:
@@ -81,6 +88,7 @@ class Ledger:
         if benched and benched.since <= now < benched.until and benched.targets == entry.targets:
             return benched.refusals
         refusals: dict[Target, Refusal] = {}
+        need = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
         until = math.inf
         for target in entry.targets:
             refusal = self._benched(target, now)
@@ -109,14 +117,17 @@ class Ledger:
         cooldown = self._cooldowns.of(target, now)
         if cooldown is None:
             return None
-        limited = cooldown.kind in (Kind.RATE_LIMITED, Kind.QUOTA_SPENT, Kind.BUSY)
+        limited = cooldown.kind in (Kind.RATE_LIMITED, Kind.QUOTA_SPENT)
         return Refusal(_STATES.get(cooldown.kind, "cooling"), cooldown.reason, cooldown.until, limited)
 
     def _unfit(self, target: Target, need: Need, now: float) -> Refusal | None:
         """Why this request is not for the target: no room for it in a limit, or too large."""
         shortage = self._limits.shortage(target, need, now)
         if shortage:
-            return Refusal("exhausted" if shortage.spent else "cooling", shortage.reason, shortage.until, limited=True)
+            never = math.isinf(shortage.until)
+            state: TargetState | None = None if shortage.estimated else "exhausted" if shortage.spent else "cooling"
+            until = None if never else shortage.until
+            return Refusal(state, shortage.reason, until, limited=not never, estimated=shortage.estimated)
         ceiling = self._ceilings.get((target.provider, target.model))
         if ceiling and need.size >= ceiling[0] and 0 <= now - ceiling[1] < _CEILING_SECONDS:
             return Refusal(None, f"a request of {ceiling[0]} bytes was too large for it")
@@ -124,10 +135,18 @@ class Ledger:
 
     def take(self, provider: Provider, target: Target, need: Need, now: float) -> Lease:
         """A call goes out; every one is followed by exactly one ``learn``."""
-        lease = self._limits.take(target, need, now)
+        need = self._estimates.need(target.model, need, up_front=provider.up_front)
+        lease = self._limits.take(target, need, now, up_front=provider.up_front)
         self.breaker(target.provider).start(lease, now)
         self._pool.taken(provider, target)
         return lease
+
+    def give_back(self, lease: Lease, now: float) -> None:
+        """The call was not made after all; instead of ``learn``."""
+        self._pool.done(lease.target)
+        self._limits.release(lease, now)
+        self.breaker(lease.target.provider).undecided(lease)
+        self._benched_entries.clear()
 
     def observe(self, lease: Lease, readings: Iterable[Reading], now: float) -> None:
         """What the provider reported in an answer's headers."""
@@ -148,8 +167,11 @@ class Ledger:
             self._limits.settle(lease, *tokens, now)
         else:
             self._limits.release(lease, now)
+        if outcome.hit is not None:
+            self._limits.refused(target, outcome.hit, lease.need, now)
         breaker = self.breaker(target.provider)
         if outcome.kind is Kind.SERVED:
+            self._estimates.learn(target.model, lease.need.size, *tokens)
             was_open = breaker.until is not None
             breaker.succeeded(lease)
             if self._cooldowns.clear(target, before=lease.began) or was_open:
@@ -195,11 +217,25 @@ class Ledger:
         self._benched_entries.clear()
         self._ceilings.pop((target.provider, target.model), None)
 
-    def order_tier(self, tier: Sequence[Entry]) -> Sequence[Entry]:
-        return self._pool.order_tier(tier)
+    def order_tier(self, tier: Sequence[Entry], need: Need, now: float) -> Sequence[Entry]:
+        """The entries of one tier, the one with most headroom for this request first."""
+        if len(tier) == 1:
+            return tier
+        room = {id(entry): self._room(entry, need, now) for entry in tier}
+        # Rounded, so that the last request alone does not decide: among equals it goes round.
+        return sorted(self._pool.order_tier(tier), key=lambda entry: -round(room[id(entry)], 1))
 
-    def first(self, entry: Entry, targets: Sequence[Target]) -> Target:
+    def _room(self, entry: Entry, need: Need, now: float) -> float:
+        need = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
+        return max(self._limits.headroom(target, need, now) for target in entry.targets)
+
+    def first(self, entry: Entry, targets: Sequence[Target], need: Need, now: float) -> Target:
         """Of some of an entry's targets, the one whose turn it is."""
+        if len(targets) > 1 and entry.provider.strategy is Strategy.LEAST_LOADED:
+            need = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
+            room = {target: round(self._limits.headroom(target, need, now), 1) for target in targets}
+            most = max(room.values())
+            targets = [target for target in targets if room[target] == most]
         return self._pool.first(entry.provider, targets)
 
     def leased(self) -> float:

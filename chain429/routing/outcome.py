@@ -15,8 +15,8 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from chain429.routing.failure import Failure
-from chain429.routing.headers import parse_retry_after
-from chain429.routing.window import DayReset, Window
+from chain429.routing.headers import Metric, parse_retry_after
+from chain429.routing.window import DayReset, Refill, Window
 from chain429.routing.wording import UNNAMED, NamedLimit, limit_named
 
 
@@ -143,12 +143,21 @@ CONSEQUENCES: Mapping[Kind, Consequence] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Hit:
+    """The limit that a refusal named: what it counts, over what, and its size, where that was said."""
+
+    metric: Metric
+    window: Window
+    amount: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one attempt.
 
     ``until`` (Unix seconds) is set where the provider, or what is known of its windows, says when it is over; without
-    it the cooldown grows from seconds. ``limit`` names the limit that was hit (``requests per day``), ``param`` the
-    request's field that was refused.
+    it the cooldown grows from seconds. ``limit`` names the limit that was hit (``requests per day``), ``hit`` says it
+    in numbers as far as they are known, ``param`` is the request's field that was refused.
     """
 
     kind: Kind
@@ -159,6 +168,7 @@ class Outcome:
     step: Step = Step.END
     param: str | None = None
     limit: str = ""
+    hit: Hit | None = None
 
     @classmethod
     def of(
@@ -222,10 +232,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What the catalog knows of a provider's failures: its rules, and when its day begins anew."""
+    """What the catalog knows of a provider's failures: its rules, and how and when its limits free."""
 
     rules: tuple[Rule, ...] = ()
     day: DayReset = field(default_factory=DayReset)
+    refill: Refill = Refill.WINDOW
     scope: Scope = Scope.MODEL
 
 
@@ -338,7 +349,18 @@ def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
         row.step if scope is None or scope is row.scope else _STEPS[scope],
         param,
         limit,
+        _hit(hit.metric or ("requests" if "requests" in limit else None), window, hit.amount),
     )
+
+
+def _hit(metric: Metric | None, window: Window | None, amount: str) -> Hit | None:
+    if metric is None or window is None:
+        return None
+    try:
+        size = float(amount)
+    except ValueError:
+        size = 0.0
+    return Hit(metric, window, size if size > 0 else None)
 
 
 # What may not be tried again where an outcome benches more, or less, than its kind usually does.

@@ -33,6 +33,13 @@ _SECONDS = {
 }
 
 
+class Refill(StrEnum):
+    """How what was used comes back."""
+
+    WINDOW = "window"  # each amount once it is as old as the window
+    STEADY = "steady"  # bit by bit, the whole limit within one window
+
+
 @dataclass(frozen=True, slots=True)
 class DayReset:
     """When daily limits begin anew: at midnight of ``zone``, or never all at once (a rolling day) where it is None."""

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from chain429.routing.failure import Failure
+from chain429.routing.headers import Metric
 from chain429.routing.window import Window
 
 
 @dataclass(frozen=True, slots=True)
 class NamedLimit:
-    """The limit that was hit, as far as it is named: ``requests per day``, its window, its size as written."""
+    """The limit that was hit, as far as it is named: ``requests per day``, its window, size as written, and metric."""
 
     name: str = ""
     window: Window | None = None
     amount: str = ""
+    metric: Metric | None = None
 
 
 UNNAMED = NamedLimit()
@@ -66,6 +68,15 @@ _METRICS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_COUNTED: Mapping[str, Metric] = MappingProxyType(
+    {
+        "requests": "requests",
+        "tokens": "tokens",
+        "input tokens": "input_tokens",
+        "output tokens": "output_tokens",
+    }
+)
+
 
 def _limit_in(text: str, size: float | None = None) -> NamedLimit:
     amount = "" if size is None else f"{size:g}"
@@ -81,4 +92,4 @@ def _limit_in(text: str, size: float | None = None) -> NamedLimit:
     window = _UNITS[unit.lower()] if unit else Window(found.lastgroup or Window.SECOND)
     metric = (before["metric"] if before else found["metric"] or "").lower()
     metric = _METRICS.get(metric, metric)
-    return NamedLimit(f"{metric} per {window}" if metric else "", window, amount)
+    return NamedLimit(f"{metric} per {window}" if metric else "", window, amount, _COUNTED.get(metric))

@@ -31,6 +31,7 @@ _log = logging.getLogger("chain429.api")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 # How long a client may take to send its body.
 _BODY_SECONDS = 120
+_LONGEST_PATIENCE = 300.0
 
 
 class Api:
@@ -106,7 +107,8 @@ class Api:
             response = self._problem(problem, identifier, {"connection": "close"} if error.status in (408, 413) else {})
             self._recorder.record(self._refused(identifier, parsed, client, at, started, error))
             return response
-        reply = await self._engine.run(Call(identifier, parsed, chain, client, at, started))
+        patience = _patience(request.headers.get("x-chain429-patience"), config.patience)
+        reply = await self._engine.run(Call(identifier, parsed, chain, client, at, started, patience=patience))
         if isinstance(reply.body, bytes):
             return _response(reply.status, reply.body, reply.headers)
         return await self._send(request, reply.status, reply.headers, reply.body)
@@ -215,6 +217,15 @@ def normalise(path: str) -> str:
     while parts and parts[0] == "v1":
         del parts[0]
     return "/" + "/".join(parts)
+
+
+def _patience(asked: str | None, usual: float) -> float:
+    """How many seconds a request may wait for a target to free: what it asks for, where that is a sensible number."""
+    try:
+        seconds = float(asked) if asked else usual
+    except ValueError:
+        return usual
+    return min(seconds, _LONGEST_PATIENCE) if seconds >= 0 else usual
 
 
 def _peer(request: web.BaseRequest) -> Peer | None:

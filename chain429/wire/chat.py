@@ -34,8 +34,8 @@ SAFE_TO_DROP = frozenset(
 # Fields that older and newer servers know under different names.
 RENAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
-# Only an event that holds one of these may be more than words of the answer. Quotes inside of JSON strings are escaped,
-# so words of the model can't be taken for them. A search for plain bytes is far cheaper than an expression.
+# Only an event that holds one of these may be more than words of the answer. Quotes inside of JSON strings are
+# escaped, so words of the model can't be taken for them. A search for plain bytes is far cheaper than an expression.
 _NOTABLE = (b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {')
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 

@@ -82,6 +82,10 @@ class ClientRequest(Protocol):
     def size(self) -> int:
         """Length of the body in bytes."""
 
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens it allows to be made, if it says so."""
+
     def exchange(self, model: str, rules: Sequence[Cleanup], refused: Iterable[str]) -> Exchange:
         """For one provider: its model's name, its clean-up rules, and the parameters that it is known to refuse."""
 

@@ -193,12 +193,31 @@ def test_what_holds_is_only_ever_lengthened_and_never_beyond_a_month(
         assert found
         assert found.until <= now + MONTH
         told = now + GROWTH[kind].first if until is None else min(until, now + MONTH)
+        if kind is Kind.RATE_LIMITED:
+            told = min(told, now + 60)  # nothing tells over what it counts
         assert found.until >= told
         for name, target in TARGETS.items():
             held, holds = before[name], cooldowns.of(target, now)
             if held:
                 assert holds
                 assert holds.until >= held.until
+
+
+def test_a_long_wait_without_a_named_limit_is_tested_after_a_minute_and_then_ever_more_rarely() -> None:
+    cooldowns, now, waits = Cooldowns(), NOW, []
+    for _ in range(8):
+        found = cooldowns.bench(TARGET, outcome(Kind.RATE_LIMITED, now + 86400), now)
+        assert found
+        waits.append(found.until - now)
+        now = found.until
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+
+
+def test_a_wait_for_a_limit_that_is_named_is_believed() -> None:
+    refusal = Outcome.of(Kind.RATE_LIMITED, "!", until=NOW + 1800, limit="requests per hour")
+    found = Cooldowns().bench(TARGET, refusal, NOW)
+    assert found
+    assert found.until == NOW + 1800
 
 
 @given(benches)

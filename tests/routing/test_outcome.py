@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain429.routing.failure import Failure, Quota, read_failure
-from chain429.routing.outcome import CONSEQUENCES, GENERIC, Kind, Outcome, Provision, Rule, Scope, Step, classify
+from chain429.routing.outcome import CONSEQUENCES, GENERIC, Hit, Kind, Outcome, Provision, Rule, Scope, Step, classify
 from chain429.routing.window import DayReset, Window
 
 NOW = 1_790_020_800.0  # 2026-09-21 20:00 UTC
@@ -323,6 +323,30 @@ def test_a_rules_window_silences_another_that_the_message_names() -> None:
         "usage per minute",
         "usage per minute reached",
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "hit"),
+    [
+        ("on tokens per day (TPD): Limit 200000, Used 197494", Hit("tokens", Window.DAY, 200000)),
+        ("Requests per minute limit exceeded", Hit("requests", Window.MINUTE)),
+        ("limit of 0 requests per minute", Hit("requests", Window.MINUTE)),
+        ("you reached your weekly usage limit", None),
+        ("Too many!", None),
+    ],
+)
+def test_what_limit_it_was_is_told_in_numbers_as_far_as_it_is_named(message: str, hit: Hit | None) -> None:
+    assert classify(Failure(429, message=message), Provision(), NOW).hit == hit
+
+
+def test_a_rule_that_says_what_is_counted_tells_it() -> None:
+    rule = Rule(Kind.RATE_LIMITED, frozenset({429}), window=Window.DAY, limit="requests per day")
+    found = classify(Failure(429, message="Too many!"), Provision((rule,)), NOW)
+    assert (found.kind, found.hit) == (Kind.QUOTA_SPENT, Hit("requests", Window.DAY))
+
+
+def test_only_a_limit_is_learned_from() -> None:
+    assert classify(Failure(503, message="10 requests per minute"), Provision(), NOW).hit is None
 
 
 def test_every_kind_has_its_row() -> None:

@@ -179,6 +179,81 @@ def test_requests_at_once_never_take_the_last_slot() -> None:
     assert chosen == ["a", "b", "b"]
 
 
+# After a wait.
+
+
+@pytest.mark.parametrize(
+    ("kind", "again"),
+    [
+        (Kind.RATE_LIMITED, True),
+        (Kind.BUSY, True),
+        (Kind.QUOTA_SPENT, True),
+        (Kind.UNAUTHORIZED, False),
+        (Kind.GONE, False),
+        (Kind.TOO_LARGE, False),
+        (Kind.REJECTED, False),
+        (Kind.FAILED, False),
+    ],
+)
+def test_only_what_was_limited_or_busy_is_tried_again_after_a_wait(kind: Kind, again: bool) -> None:
+    at = ledger()
+    walk = Walk(chain("b/m1"), NEED, at)
+    attempt(walk, at, Outcome.of(kind, "!", until=NOW + 5))
+    walk.again()
+    assert walk.next(NOW) is None or kind in (Kind.REJECTED, Kind.FAILED, Kind.TOO_LARGE)
+    assert walk.soonest(NOW) == (NOW + 5 if again else None)
+    assert (attempt(walk, at, SERVED, NOW + 5) is not None) == again
+
+
+def test_a_wait_is_for_whatever_frees_first_of_what_may_be_tried() -> None:
+    at, on = ledger(), chain("a/m1", "b/m1", "c/m1")
+    walk = Walk(on, NEED, at)
+    for outcome in (
+        Outcome.of(Kind.UNAUTHORIZED, "!", until=NOW + 1),
+        Outcome.of(Kind.QUOTA_SPENT, "!", until=NOW + 9),
+        Outcome.of(Kind.RATE_LIMITED, "!", until=NOW + 7),
+        Outcome.of(Kind.BUSY, "!", until=NOW + 8),
+    ):
+        attempt(walk, at, outcome)
+    walk.again()
+    assert walk.soonest(NOW) == NOW + 7
+    target = attempt(walk, at, SERVED, NOW + 7)
+    assert target
+    assert target.provider == "b"
+
+
+def test_after_a_wait_the_first_tier_comes_first_again() -> None:
+    at = ledger()
+    walk = Walk(chain("b/m1", "c/m1"), NEED, at)
+    for _ in range(2):
+        attempt(walk, at, Outcome.of(Kind.BUSY, "!", until=NOW + 5))
+    walk.again()
+    target = attempt(walk, at, SERVED, NOW + 5)
+    assert target
+    assert target.provider == "b"
+
+
+def test_what_only_an_estimate_forbids_is_for_the_bold() -> None:
+    limits = (Limit("tokens", Window.MINUTE, 500), Limit("requests", Window.DAY, 2))
+    limited = provider("a", limits=limits)
+    at = Ledger(POLICY)
+    at.configure(POLICY, [limited])
+    on = Chain("test", ((Entry.of(limited, "m1"),),))
+    attempt_on(at, limited, on)
+    walk = Walk(on, NEED, at)
+    assert walk.next(NOW) is None
+    assert walk.skipped[on.targets[0]].estimated
+    choice = walk.next(NOW, bold=True)
+    assert choice == (limited, on.targets[0])
+    assert not walk.skipped
+    attempt_on(at, limited, on)
+    assert Walk(on, NEED, at).next(NOW, bold=True) is None, "a day's requests are counted, not estimated"
+
+
+def attempt_on(at: Ledger, one: Provider, on: Chain) -> None:
+    at.learn(at.take(one, on.targets[0], NEED, NOW), SERVED, (100, 300), NOW)
+
+
 entries = st.builds(lambda one, model: f"{one}/{model}", st.sampled_from("abc"), st.sampled_from(["m1", "m2", "m3"]))
 chains = st.lists(st.lists(entries, min_size=1, max_size=4).map(" ".join), min_size=1, max_size=5).map(
     lambda tiers: chain(*tiers)

@@ -23,6 +23,7 @@ from chain429.web.server import Listener, api_runner
 from tests.fakes import HANG, FakeAnswer, FakeClock, FakeUpstream, Records, settle
 
 CONFIG = """
+patience: 0
 providers: {a: {base_url: http://a.test/v1}}
 chains: {default: [a/big], fast: [a/small]}
 aliases: {gpt-4o: default, "claude-*": fast}
@@ -103,6 +104,46 @@ async def test_a_request_is_answered() -> None:
         assert headers["x-chain429-provider"] == "a"
         assert headers["x-request-id"].startswith("req_")
         assert server.records.last.client == "sdk"
+
+
+LIMITED = FakeAnswer(429, {"content-type": "application/json", "retry-after": "20"}, [b'{"error":{"message":"!"}}'])
+
+
+@pytest.mark.parametrize(
+    ("usual", "asked", "waits"),
+    [
+        (30, None, True),
+        (30, "", True),
+        (30, "0", False),
+        (30, "19", False),
+        (0, "21", True),
+        (0, "20.5", True),
+        (0, "inf", True),
+        # What makes no sense is as if it were not said.
+        (30, "-1", True),
+        (30, "nan", True),
+        (30, "soon", True),
+        (0, "soon", False),
+    ],
+)
+async def test_a_request_may_say_how_long_it_would_wait(usual: int, asked: str | None, waits: bool) -> None:
+    async with serving(LIMITED, OK, text=CONFIG.replace("patience: 0", f"patience: {usual}")) as server:
+        headers = AUTH if asked is None else {**AUTH, "x-chain429-patience": asked}
+        request = asyncio.ensure_future(server.post(headers=headers))
+        await until(lambda: bool(server.upstream.requests))
+        await until(lambda: request.done() or bool(server.clock.waiting))
+        await server.clock.advance(20)
+        status, answer, _ = await request
+        assert (status, answer["x-chain429-attempts"]) == ((200, "2") if waits else (429, "1"))
+        assert "x-chain429-patience" not in server.upstream.requests[0].headers
+
+
+async def test_no_request_waits_for_longer_than_five_minutes() -> None:
+    spent = b'{"error":{"message":"10 requests per hour"}}'
+    refusal = FakeAnswer(429, {"content-type": "application/json", "retry-after": "301"}, [spent])
+    async with serving(refusal, OK) as server:
+        status, headers, _ = await server.post(headers={**AUTH, "x-chain429-patience": "86400"})
+        assert (status, headers["retry-after"]) == (429, "55")
 
 
 async def test_a_stream_is_streamed() -> None:
