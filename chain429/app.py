@@ -392,7 +392,7 @@ def _address(text: str | None) -> tuple[str, int] | None:
     if not text:
         return None
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise StartError(f"{text!r} is not an address such as 127.0.0.1:4290")
     return host.strip("[]"), int(port)
 

@@ -174,7 +174,7 @@ def test_a_run_gives_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[
     kept = json.loads(file.read_text(encoding="utf-8"))
     assert kept["skipped"] == {}
     assert set(kept["figures"][GATEWAY]) == set(ROWS)
-    assert set(kept["figures"][RELAY]) == set(ROWS) - {"refusal"}
+    assert set(kept["figures"][RELAY]) == set(ROWS) - {"refusal", "cpu_refusal"}
     assert set(kept["figures"][DIRECT]) == {"latency_p50", "latency_p99", "first_p50", "rate"}
     assert kept["figures"][GATEWAY]["memory_start"] > 10
     printed = capsys.readouterr().out

@@ -226,6 +226,12 @@ def test_no_fault_tells_a_key(section: str) -> None:
     assert "0123456789" not in "\n".join(found)
 
 
+def test_space_around_a_key_is_taken_away_and_space_alone_is_no_key() -> None:
+    text = providers("{preset: groq, keys: env:A1}")
+    assert [secret.reveal() for secret in read(text, {"A1": " one\r\n"}).secrets()] == ["one"]
+    assert faults(text, {"A1": " \n"}) == ["2: providers.x.keys.0: the environment variable A1 is not set"]
+
+
 def test_headers_may_be_references_which_are_secrets_then() -> None:
     headers = "{X-Title: my tools, Api-Key: env:A2}"
     config = read(providers(f"{{base_url: 'https://example.com/v1', headers: {headers}}}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,8 +18,10 @@ from scripts.benchmark.rounds import FULL, QUICK, Sizes, compete, figures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="some ten seconds, for a first impression")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Measures what the gateway costs, beside a bare relay."
+    )
+    parser.add_argument("--quick", action="store_true", help="half a minute, for a first impression")
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--only", choices=NAMES, action="append", help="only this one; may be given several times")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
@@ -28,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sizes = dataclasses.replace(sizes, rounds=told.rounds)
     # What is asked directly is what all the others are compared with.
     names = [name for name in NAMES if name == DIRECT or not told.only or name in told.only]
+    # Being asked to end unwinds too: no process that was started here is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return run(sizes, names, told.json)
+    except KeyboardInterrupt:
+        return 130
     except (NoStart, Unexpected) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

@@ -175,7 +175,7 @@ def arena(folder: Path, names: Sequence[str], models: Sequence[str]) -> Iterator
                     process = start(name, _mitmdump(config, data, port))
                     process.port()
                     process.listening(port)
-                    contestants.append(Contestant(name, port, _token(data), process, share=0.25))
+                    contestants.append(Contestant(name, port, _token(data), process, share=0.1))
                 load.carry_out(Plan(contestants[-1].port, contestants[-1].token, "whole", requests=1))
             except (NoStart, Unexpected, OSError) as error:
                 skipped[name] = str(error)

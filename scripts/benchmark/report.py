@@ -26,6 +26,7 @@ ROWS = {
     "memory_warm": ("memory after the first round", "MB", 1),
     "memory_end": ("memory at the end", "MB", 1),
     "refusal": ("added by a first target's 429, p50", "ms", 1e3),
+    "cpu_refusal": ("CPU of 1000 first targets' 429", "s", 1),
 }
 
 

@@ -32,7 +32,7 @@ class Sizes:
     words: int = 1000
     paced: int = 50
     paced_words: int = 100
-    limited: int = 100
+    limited: int = 200
     settle: float = 0.7
 
     @property
@@ -141,6 +141,7 @@ def figures(results: Results, sizes: Sizes) -> dict[str, dict[str, float]]:
                 _p50(limited.tally.whole) - _p50(whole.tally.whole)
                 for limited, whole in zip(samples["limited"], samples["serial"], strict=True)
             )
+            own["cpu_refusal"] = _cpu(samples["limited"], per=1000) - own["cpu_serial"]
     return found
 
 

@@ -74,7 +74,7 @@ def test_flows_are_shown_while_they_stream(starter: Starter, providers: Provider
         read_till(connection, b"data: [DONE]")
     until(lambda: len(flows()) == 2 and flows()[1]["response"]["timestamp_end"])
     flow = flows()[1]
-    assert (flow["comment"], bool(flow["marked"])) == ("home/qwen3, 2 attempts", True)
+    assert (flow["comment"], bool(flow["marked"])) == ("failing -> home/qwen3, 2 attempts", True)
     text = web(port, f"/flows/{flow['id']}/response/content.data")
     assert text.startswith(b"data: ")
     assert text.endswith(b"data: [DONE]\n\n")
