@@ -83,7 +83,7 @@ def test_flows_are_shown_while_they_stream(starter: Starter, providers: Provider
     web(port, f"/flows/{flow['id']}/replay", "POST")
     until(lambda: len(providers.received()) == 4)
     until(lambda: flows()[1].get("response"))
-    assert (flows()[1]["comment"], flows()[1]["response"]["status_code"]) == ("home/qwen3, 1 attempt", 200)
+    assert (flows()[1]["comment"], flows()[1]["response"]["status_code"]) == ("failing -> home/qwen3, 1 attempt", 200)
 
     where = f"127.0.0.1:{port}"
     with socket.create_connection(address(front.proxy), timeout=30) as connection:
