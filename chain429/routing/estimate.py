@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chain429.routing.limits import Need
 
@@ -25,6 +25,9 @@ class _Model:
     output: float = _OUTPUT
 
 
+_UNKNOWN = _Model()
+
+
 class Estimates:
     """What is known of each model's tokens, by the model's id at its provider."""
 
@@ -36,12 +39,12 @@ class Estimates:
 
         ``up_front``: the provider charges all that the request allows to be made, whether or not it is.
         """
-        known = self._models.get(model) or _Model()
+        known = self._models.get(model) or _UNKNOWN
         # Whole tokens: sums of them are exact, so what is held by leases returns to zero.
         output = float(math.ceil(known.output * _MARGIN))
         if need.most is not None:
             output = float(need.most) if up_front else min(output, float(need.most))
-        return replace(need, tokens=math.ceil(need.size / known.bytes) + output, output=output)
+        return Need(math.ceil(need.size / known.bytes) + output, need.size, output, need.most)
 
     def learn(self, model: str, size: int, tokens_in: int | None, tokens_out: int | None) -> None:
         """A request of ``size`` bytes took so many tokens."""

@@ -144,8 +144,28 @@ FAMILIES: Mapping[str, tuple[HeaderRule, ...]] = MappingProxyType(
 )
 
 
+# Every header that a family's rules look at: most answers have none of them, and one look at each name tells.
+_NAMES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        family: frozenset(
+            name
+            for rule in rules
+            for name in (rule.limit, rule.remaining, rule.reset, rule.used, rule.status, rule.policy)
+            if name
+        )
+        for family, rules in FAMILIES.items()
+    }
+)
+
+
 def read_headers(family: str, headers: Mapping[str, str], now: float) -> tuple[Reading, ...]:
     """The buckets that an answer reports, in the table's order; empty where it reports none."""
+    names = _NAMES[family]
+    headers = {
+        name: value for name, value in zip(map(str.lower, headers), headers.values(), strict=True) if name in names
+    }
+    if not headers:
+        return ()
     readings: list[Reading] | None = None
     for rule in FAMILIES[family]:
         if rule.policy:
