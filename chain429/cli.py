@@ -162,12 +162,7 @@ async def _check(config: Config) -> bool:
 async def _try_key(upstream: HttpUpstream, config: Config, endpoint: Endpoint, credential: str) -> tuple[bool, str]:
     if endpoint.models_url is None:
         return True, "not tried: the provider has no list of models to ask for"
-    secret = endpoint.secrets[credential]
-    headers = {"user-agent": USER_AGENT, **endpoint.headers}
-    if secret and endpoint.auth == "x-api-key":
-        headers["x-api-key"] = secret.reveal()
-    elif secret:
-        headers["authorization"] = f"Bearer {secret.reveal()}"
+    headers = {"user-agent": USER_AGENT, **endpoint.headers, **endpoint.authorization(credential)}
     try:
         status, body = await upstream.get(endpoint.models_url, headers, endpoint.timeouts.connect + 10)
     except UpstreamError as error:

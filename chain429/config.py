@@ -239,6 +239,15 @@ class Endpoint:
     free: Free | None
     header_secrets: tuple[Secret, ...] = ()
 
+    def authorization(self, credential: str) -> dict[str, str]:
+        """The header that shows the credential to the provider; none where it wants no key."""
+        secret = self.secrets[credential]
+        if secret is None:
+            return {}
+        if self.auth == "x-api-key":
+            return {"x-api-key": secret.reveal()}
+        return {"authorization": f"Bearer {secret.reveal()}"}
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

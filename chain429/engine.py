@@ -24,7 +24,7 @@ from chain429.routing.headers import read_headers
 from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Lease, Need
 from chain429.routing.line import Grant, Line, Waiter
-from chain429.routing.outcome import Kind, Outcome, Step, classify
+from chain429.routing.outcome import SERVED, Kind, Outcome, Step, classify
 from chain429.routing.walk import Walk
 from chain429.store.records import AttemptRecord, Recorder, RequestRecord
 from chain429.upstream import MAX_ANSWER, MAX_ERROR_BODY, USER_AGENT, Answer, Upstream, UpstreamRequest
@@ -40,7 +40,6 @@ _LONGEST_RETRY = 55
 # From here on a client that retries by itself only wastes its time.
 _POINTLESS_RETRY = 120
 
-_SERVED = Outcome.of(Kind.SERVED, "served", status=200)
 _CANCELLED = Outcome.of(Kind.CANCELLED, "the client left")
 _SHORTEST_WAIT = 0.05
 _LIMIT_KINDS = frozenset({Kind.RATE_LIMITED, Kind.QUOTA_SPENT})
@@ -303,7 +302,7 @@ class Engine:
             "x-chain429-attempts": str(call.calls),
         }
         if served.answer is None or served.stream is None:
-            self._finish(call, served, _SERVED, self._clock.monotonic())
+            self._finish(call, served, SERVED, self._clock.monotonic())
             headers["content-type"] = "application/json"
             return Reply(200, headers, served.body)
         self._ledger.answering(served.lease)
@@ -332,7 +331,7 @@ class Engine:
         if self._line:
             self._line.serve(now, freed=True)
         target = lease.target
-        reason = outcome.reason if outcome is _SERVED else self._redact(outcome.reason)
+        reason = outcome.reason if outcome is SERVED else self._redact(outcome.reason)
         _log.debug("%s %s: %s: %s", call.id, target, outcome.kind, reason)
         call.attempts.append(
             AttemptRecord(
@@ -474,7 +473,7 @@ class Stream:
             while self._open:
                 if stream.seen.ended:
                     await self._answer.finish()
-                    self._end(_SERVED)
+                    self._end(SERVED)
                     return b""
                 async with self._engine._clock.timeout(self._idle):
                     chunk = await self._answer.chunk()
@@ -503,7 +502,7 @@ class Stream:
         # The answer had come to its end already, only the connection had not.
         self._answer.close()
         rest = self._stream.close()
-        self._end(_SERVED)
+        self._end(SERVED)
         return rest
 
     def _broken(self, reason: str) -> bytes:
@@ -535,13 +534,8 @@ def _outgoing(exchange: Exchange, endpoint: Endpoint, target: Target) -> Upstrea
         "accept-encoding": "identity",
         "user-agent": USER_AGENT,
         **endpoint.headers,
+        **endpoint.authorization(target.credential),
     }
-    secret = endpoint.secrets[target.credential]
-    if secret is not None:
-        if endpoint.auth == "x-api-key":
-            headers["x-api-key"] = secret.reveal()
-        else:
-            headers["authorization"] = f"Bearer {secret.reveal()}"
     return UpstreamRequest(endpoint.base_url + exchange.path, headers, exchange.body, endpoint.timeouts.connect)
 
 
