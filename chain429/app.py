@@ -36,6 +36,8 @@ _log = logging.getLogger("chain429.app")
 # How long requests under way may go on when the process is asked to stop.
 DRAIN_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
+# For so long lines of the request log gather.
+_LOG_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class App:
         self._clock = clock
         self._started = clock.now()
         self._http = HttpUpstream(clock) if upstream is None else None
-        self.log = log.RequestLog(self.store)
+        self.log = log.RequestLog(self.store, _soon)
         self.engine = Engine(config, self.ledger, upstream or self._http_upstream(), self.log, clock, self.redact)
         self._doors = self._make_doors()
         self._seen = _stamp(path)
@@ -193,6 +195,7 @@ class App:
         if self.simulator:
             await self.simulator.stop()
             self.simulator = None
+        self.log.flush()
         await asyncio.to_thread(self.store.close)
 
     async def _watch(self) -> None:
@@ -271,6 +274,10 @@ class App:
             },
             "breakers": {provider.id: provider.breaker for provider in status.providers},
         }
+
+
+def _soon(call: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(_LOG_SECONDS, call)
 
 
 async def launch(options: Options, environ: Mapping[str, str], clock: Clock, redact: Redactor) -> App:

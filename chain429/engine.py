@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from chain429.clock import Clock
 from chain429.config import Config, Endpoint
@@ -64,8 +64,7 @@ class Call:
     calls: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What the client is answered: ``body`` whole, or a stream that must be closed whatever happens."""
 
     status: int
@@ -73,8 +72,7 @@ class Reply:
     body: bytes | Stream
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
+class _Served(NamedTuple):
     """An attempt that came to the commit point."""
 
     target: Target

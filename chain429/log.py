@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -10,18 +12,36 @@ from typing import TextIO
 from chain429.store.records import AttemptRecord, Recorder, RequestRecord
 
 _log = logging.getLogger("chain429.request")
+_TIME = "%H:%M:%S"
 
 
 class RequestLog:
-    """Writes each record as one line, then hands it on."""
+    """Hands each record on, and writes it as one line a little later, together with others.
 
-    def __init__(self, then: Recorder) -> None:
+    ``later`` calls what it is given in a moment, on the same thread; ``flush`` writes at once what is left.
+    """
+
+    def __init__(self, then: Recorder, later: Callable[[Callable[[], None]], object]) -> None:
         self._then = then
+        self._later = later
+        self._waiting: list[RequestRecord] = []
 
     def record(self, record: RequestRecord) -> None:
-        if _log.isEnabledFor(logging.INFO):
-            _log.handle(_entry(line(record), record.at + record.latency))
         self._then.record(record)
+        if _log.isEnabledFor(logging.INFO):
+            self._waiting.append(record)
+            if len(self._waiting) == 1:
+                self._later(self.flush)
+
+    def flush(self) -> None:
+        records, self._waiting = self._waiting, []
+        if not records:
+            return
+        ended = [record.at + record.latency for record in records]
+        # One entry for all: to hand a line over, write it and flush it costs more than to make it. It begins with the
+        # first one's time of its own accord.
+        rest = [f"{_time_of_day(int(at))} {line(record)}" for record, at in zip(records[1:], ended[1:], strict=True)]
+        _log.handle(_entry("\n".join([line(records[0]), *rest]), ended[0]))
 
 
 # What all our entries have in common.
@@ -66,27 +86,27 @@ def _trail(attempts: Sequence[AttemptRecord]) -> str:
 
 def _plain(text: str) -> str:
     """One line of printable characters: what a client or a provider says must not forge a line or move a cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)[:300]
+    text = text[:300]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+@functools.lru_cache(maxsize=8)
+def _time_of_day(second: int) -> str:
+    return datetime.datetime.fromtimestamp(second).strftime(_TIME)  # noqa: DTZ006  the reader's own time
 
 
 class _Redacting(logging.Formatter):
     """``12:30:45 words``, without secrets."""
 
     def __init__(self, redact: Callable[[str], str]) -> None:
-        super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
+        super().__init__("%(asctime)s %(message)s", _TIME)
         self._redact = redact
-        self._second = -1
-        self._told = ""
 
     def format(self, record: logging.LogRecord) -> str:
         return self._redact(super().format(record))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        # One a second is enough: there may be a thousand lines in it.
-        second = int(record.created)
-        if second != self._second:
-            self._second, self._told = second, super().formatTime(record, datefmt)
-        return self._told
+        return _time_of_day(int(record.created))
 
 
 def start(redact: Callable[[str], str], *, debug: bool, to: TextIO | None = None) -> logging.Handler:

@@ -11,9 +11,8 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import aiohttp
 
@@ -28,8 +27,7 @@ MAX_ANSWER = 64 * 1024 * 1024
 _LINGER = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(NamedTuple):
     """One POST to a provider. ``headers`` hold the credential: never log a request."""
 
     url: str

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from dataclasses import replace
+from collections.abc import Callable
 
 from chain429 import log
 from chain429.redact import Redactor
@@ -41,9 +41,16 @@ def written(*records: RequestRecord, redact: Redactor | None = None) -> list[str
     """The lines of the log, each record of which was handed on as it is."""
     text, then = io.StringIO(), Records()
     handler = log.start(redact or Redactor(), debug=False, to=text)
+    later: list[Callable[[], None]] = []
+    told = log.RequestLog(then, later.append)
     try:
         for record in records:
-            log.RequestLog(then).record(record)
+            told.record(record)
+        assert text.getvalue() == ""
+        for call in later:
+            call()
+        assert len(later) == 1
+        told.flush()
     finally:
         log.stop(handler)
     assert then.all == list(records)
@@ -51,7 +58,7 @@ def written(*records: RequestRecord, redact: Redactor | None = None) -> list[str
 
 
 def test_a_request_is_a_line_that_says_when_it_ended() -> None:
-    later = replace(SERVED, at=SERVED.at + 3600)
+    later = SERVED._replace(at=SERVED.at + 3600)
     assert written(SERVED, SERVED, later) == [
         f"{clock_time(SERVED.at)} {WORDS}",
         f"{clock_time(SERVED.at)} {WORDS}",
@@ -60,7 +67,7 @@ def test_a_request_is_a_line_that_says_when_it_ended() -> None:
 
 
 def test_secrets_and_forged_lines_stay_out() -> None:
-    record = replace(SERVED, model_asked="x\n12:00:00 200 forged sk-0123456789abcdef \x1b[2J honour")
+    record = SERVED._replace(model_asked="x\n12:00:00 200 forged sk-0123456789abcdef \x1b[2J honour")
     (told,) = written(record, redact=Redactor(["honour"]))
     assert "sk-0123456789abcdef" not in told
     assert "honour" not in told
@@ -80,7 +87,7 @@ def test_an_entry_has_all_that_other_handlers_may_show() -> None:
     quiet.setLevel(logging.INFO)
     quiet.addHandler(keeper)
     try:
-        log.RequestLog(Records()).record(SERVED)
+        log.RequestLog(Records(), lambda write: write()).record(SERVED)
     finally:
         quiet.removeHandler(keeper)
         quiet.setLevel(level)

@@ -17,7 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from chain429.routing.headers import FAMILIES
-from chain429.routing.outcome import Kind, Provision, Rule, Scope
+from chain429.routing.outcome import Kind, Provision, Rule, Scope, words
 from chain429.routing.window import DayReset, Refill, Window
 
 
@@ -92,7 +92,7 @@ class ErrorRule(_Data):
             self.outcome,
             frozenset(self.status),
             frozenset(self.code),
-            re.compile(self.says, re.IGNORECASE) if self.says else None,
+            words(self.says) if self.says else None,
             self.scope,
             self.window,
             self.seconds,

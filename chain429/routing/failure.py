@@ -54,6 +54,12 @@ class Failure:
     reset_clock: datetime.datetime | None = None
     page: bool = False
 
+    # The message in lower case: to search that is several times faster than with expressions that ignore case.
+    folded: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folded", self.message.lower())
+
 
 def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure in an answer of HTTP ``status``; ``body`` is its whole body, decompressed."""
@@ -75,7 +81,7 @@ def failure_in_answer(error: object, status: int = 200, headers: Mapping[str, st
     lowered = {name.lower(): value for name, value in (headers or {}).items()}
     document = error if isinstance(error, dict) and "error" in error else {"error": error}
     if status < 400:
-        status = _status_of(_codes(document))
+        status = _status_of(_codes(_parts(document)))
     return _read(status, lowered, document)
 
 
@@ -142,22 +148,29 @@ _CONTAINERS = (
 _NO_WORDS = frozenset({"", "error"})
 
 
-def _parts(document: object, depth: int = 0) -> Iterator[dict[str, Any]]:
+def _parts(document: object) -> tuple[dict[str, Any], ...]:
     """Every object that speaks of the error, the outermost first."""
+    found: list[dict[str, Any]] = []
+    _gather(document, found, 0)
+    return tuple(found)
+
+
+def _gather(document: object, found: list[dict[str, Any]], depth: int) -> None:
     if depth > 6:
         return
     if isinstance(document, dict):
-        yield document
+        found.append(document)
         for name in _CONTAINERS:
-            yield from _parts(document.get(name), depth + 1)
+            if name in document:
+                _gather(document[name], found, depth + 1)
     elif isinstance(document, list):
         for item in document[:20]:
-            yield from _parts(item, depth + 1)
+            _gather(item, found, depth + 1)
 
 
-def _codes(document: object) -> frozenset[str]:
+def _codes(parts: Iterable[dict[str, Any]]) -> frozenset[str]:
     words = set()
-    for part in _parts(document):
+    for part in parts:
         for name in _WORD_FIELDS:
             value = part.get(name)
             if isinstance(value, str) and len(value) <= 100:
@@ -168,12 +181,12 @@ def _codes(document: object) -> frozenset[str]:
 
 
 def _read(status: int, headers: dict[str, str], document: object) -> Failure:
-    parts = tuple(_parts(document))
+    parts = _parts(document)
     message = _clean(_message(document, parts) or headers.get("x-error-message", ""))
     headers = _repeated_headers(parts) | headers
     return Failure(
         status,
-        _codes(document),
+        _codes(parts),
         message,
         _param(status, parts, message),
         MappingProxyType(headers),
@@ -316,9 +329,9 @@ def _number(value: object) -> float | None:
 
 _SPAN_IN_TEXT = re.compile(
     r"(?:try again|try your request again|retry|retry[- ]after|wait)(?: in| after| for)?:? (?:about )?"
-    r"(?P<span>[0-9]+(?:\.[0-9]+)? ?[a-z]+(?:,? ?[0-9]+(?:\.[0-9]+)? ?[a-z]+)*)",
-    re.IGNORECASE,
+    r"(?P<span>[0-9]+(?:\.[0-9]+)? ?[a-z]+(?:,? ?[0-9]+(?:\.[0-9]+)? ?[a-z]+)*)"
 )
+_RESET_FIELDS = ("quota_reset_timestamp", "reset_at", "resets_at")
 _WAIT_FIELDS = ("retry_after_seconds", "retry_after", "retryAfter", "retryDelay")
 
 
@@ -327,13 +340,14 @@ def _wait(parts: Iterable[dict[str, Any]], message: str) -> float | None:
     told = []
     for part in parts:
         for name in _WAIT_FIELDS:
-            value = part.get(name)
-            seconds = _number(value)
-            told.append(parse_span(value) if seconds is None and isinstance(value, str) else seconds)
+            if name in part:
+                value = part[name]
+                seconds = _number(value)
+                told.append(parse_span(value) if seconds is None and isinstance(value, str) else seconds)
     waits = [seconds for seconds in told if seconds is not None and seconds < 1e9]
     if waits:
         return max(waits)
-    for found in _SPAN_IN_TEXT.finditer(message):
+    for found in _SPAN_IN_TEXT.finditer(message.lower()):
         seconds = parse_span(found["span"])
         if seconds is not None:
             return seconds
@@ -342,7 +356,7 @@ def _wait(parts: Iterable[dict[str, Any]], message: str) -> float | None:
 
 def _reset_at(parts: Iterable[dict[str, Any]], headers: Mapping[str, str]) -> float | None:
     """A moment that the body names, or the one header that is a moment at those who count no single metric."""
-    stamps = [part.get(name) for part in parts for name in ("quota_reset_timestamp", "reset_at", "resets_at")]
+    stamps = [part[name] for part in parts for name in _RESET_FIELDS if name in part]
     for stamp in (*stamps, headers.get("x-ratelimit-reset")):
         if isinstance(stamp, str | int | float) and not isinstance(stamp, bool):
             moment = parse_instant(str(stamp))
@@ -352,14 +366,13 @@ def _reset_at(parts: Iterable[dict[str, Any]], headers: Mapping[str, str]) -> fl
 
 
 _CLOCK = re.compile(
-    r"reset (?:at|on):? ([0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?![\d:.]|\s*(?:Z|UTC|[+-]\d))",
-    re.IGNORECASE,
+    r"reset (?:at|on):? ([0-9]{4}-[0-9]{2}-[0-9]{2}[ t][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?![\d:.]|\s*(?:z|utc|[+-]\d))"
 )
 
 
 def _reset_clock(message: str) -> datetime.datetime | None:
     """``Your limit will reset at 2026-09-03 18:01:05``: the zone is not told."""
-    found = _CLOCK.search(message)
+    found = _CLOCK.search(message.lower())
     if found is None:
         return None
     try:

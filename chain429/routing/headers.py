@@ -14,15 +14,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from chain429.routing.window import Window
 
 Metric = Literal["requests", "tokens", "input_tokens", "output_tokens"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One bucket as its provider reported it; ``reset_at`` is when it is full again, in Unix seconds."""
 
     metric: Metric
@@ -144,14 +143,16 @@ FAMILIES: Mapping[str, tuple[HeaderRule, ...]] = MappingProxyType(
 )
 
 
-# Every header that a family's rules look at: most answers have none of them, and one look at each name tells.
-_NAMES: Mapping[str, frozenset[str]] = MappingProxyType(
+# Every header that a family's rules look at, each of them once.
+_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        family: frozenset(
-            name
-            for rule in rules
-            for name in (rule.limit, rule.remaining, rule.reset, rule.used, rule.status, rule.policy)
-            if name
+        family: tuple(
+            {
+                name: None
+                for rule in rules
+                for name in (rule.limit, rule.remaining, rule.reset, rule.used, rule.status, rule.policy)
+                if name
+            }
         )
         for family, rules in FAMILIES.items()
     }
@@ -160,18 +161,16 @@ _NAMES: Mapping[str, frozenset[str]] = MappingProxyType(
 
 def read_headers(family: str, headers: Mapping[str, str], now: float) -> tuple[Reading, ...]:
     """The buckets that an answer reports, in the table's order; empty where it reports none."""
-    names = _NAMES[family]
-    headers = {
-        name: value for name, value in zip(map(str.lower, headers), headers.values(), strict=True) if name in names
-    }
-    if not headers:
+    get = headers.get
+    told = {name: value for name in _NAMES[family] if (value := get(name)) is not None}
+    if not told:
         return ()
     readings: list[Reading] | None = None
     for rule in FAMILIES[family]:
         if rule.policy:
-            found = _structured(headers.get(rule.policy), headers.get(rule.remaining), now)
+            found = _structured(told.get(rule.policy), told.get(rule.remaining), now)
         else:
-            reading = _read(rule, headers, now)
+            reading = _read(rule, told, now)
             found = (reading,) if reading is not None else ()
         if found:
             readings = readings or []

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chain429.routing.chain import Credential, Limit, Target
 from chain429.routing.headers import Metric, Reading
@@ -40,8 +41,7 @@ _ALWAYS: tuple[tuple[Metric, Window], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What one request is expected to take.
 
     ``tokens`` is an estimate of all its tokens and ``output`` the part of them that will be made; ``size`` is the

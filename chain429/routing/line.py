@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chain429.routing.chain import Provider, Target
 from chain429.routing.ledger import Ledger
@@ -20,8 +21,7 @@ from chain429.routing.walk import Walk
 _MOST = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """A target, and the lease that was taken on it."""
 
     provider: Provider

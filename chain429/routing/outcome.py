@@ -8,6 +8,7 @@ benches and where the waterfall goes next. Nothing here knows a provider's name:
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -191,6 +192,11 @@ class Outcome:
 SERVED = Outcome.of(Kind.SERVED, "served", status=200)
 
 
+def words(pattern: str) -> re.Pattern[str]:
+    """What a rule searches a refusal's message for, whatever its case; see ``Failure.folded``."""
+    return re.compile(pattern, re.IGNORECASE if pattern != pattern.lower() else 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A provider's own meaning of a failure; the first that matches wins.
@@ -227,7 +233,7 @@ class Rule:
             return False
         if any(failure.headers.get(name) != value for name, value in self.headers):
             return False
-        return self.says is None or self.says.search(failure.message) is not None
+        return self.says is None or self.says.search(failure.folded) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +256,7 @@ def _rule(
     seconds: float | None = None,
     page: bool = False,
 ) -> Rule:
-    pattern = re.compile(says, re.IGNORECASE) if says else None
+    pattern = words(says) if says else None
     return Rule(kind, frozenset(status), frozenset(code.split()), pattern, scope, seconds=seconds, page=page)
 
 
@@ -295,7 +301,7 @@ GENERIC: tuple[Rule, ...] = (
         says=r"\bmodel [\"'`]?[\w./:@-]+[\"'`]? (?:is |was |has been )?(?:does not exist|not found|decommissioned"
         r"|retired|no longer (?:available|supported))|(?:unknown|no such) model|not a valid model",
     ),
-    _rule(Kind.FAILED, [404], says="^Provider returned error"),
+    _rule(Kind.FAILED, [404], says="^provider returned error"),
     _rule(Kind.GONE, [404, 410]),
     # A firewall, or a border, stands before the provider: no key is at fault.
     _rule(Kind.FAILED, [400, 403], page=True),
@@ -326,9 +332,15 @@ GENERIC: tuple[Rule, ...] = (
 )
 
 
+@functools.lru_cache(maxsize=64)
+def _generic(status: int) -> tuple[Rule, ...]:
+    return tuple(rule for rule in GENERIC if not rule.status or status in rule.status)
+
+
 def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
     """What a provider's refusal means: by its own rules first, then by the generic ones. ``now`` in Unix seconds."""
-    rule = next(rule for rule in (*provision.rules, *GENERIC) if rule.matches(failure))
+    own = (rule for rule in provision.rules if rule.matches(failure))
+    rule = next(own, None) or next(rule for rule in _generic(failure.status) if rule.matches(failure))
     kind = rule.kind
     hit = limit_named(failure) if kind in (Kind.RATE_LIMITED, Kind.QUOTA_SPENT) else UNNAMED
     window = rule.window or hit.window

@@ -33,8 +33,8 @@ def limit_named(failure: Failure) -> NamedLimit:
 
     First, because advice on other limits and other plans comes after it.
     """
-    hits = [_limit_in(_CAPITAL.sub(" ", quota.id), quota.value) for quota in failure.quotas]
-    return max(hits, key=_length, default=UNNAMED) if any(hit.window for hit in hits) else _limit_in(failure.message)
+    hits = [_limit_in(_CAPITAL.sub(" ", quota.id).lower(), quota.value) for quota in failure.quotas]
+    return max(hits, key=_length, default=UNNAMED) if any(hit.window for hit in hits) else _limit_in(failure.folded)
 
 
 def _length(limit: NamedLimit) -> float:
@@ -44,27 +44,33 @@ def _length(limit: NamedLimit) -> float:
 # Quota ids are written GenerateRequestsPerDayPerProjectPerModel.
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _WINDOW = re.compile(
-    r"\bper[ -]?sec(?:onds?)?\b|/ ?sec(?:ond)?\b|(?P<minute>\bper[ -]?min(?:utes?)?\b|/ ?min(?:ute)?\b)"
-    r"|(?P<hour>\bper[ -]?hour\b|/ ?hour\b|\bhourly\b)|(?P<day>\bper[ -]?day\b|/ ?day\b|\bdaily\b)"
-    r"|(?P<week>\bper[ -]?week\b|/ ?week\b|\bweekly\b)|(?P<month>\bper[ -]?month\b|/ ?month\b|\bmonthly\b)"
-    r"|\b(?P<metric>IT|OT|[RTQ])P(?P<unit>[SMHD])\b",
-    re.IGNORECASE,
+    # Each begins with a letter of its own, which is looked for first; what may not stand before it is looked at then.
+    r"p(?<!\w.)er[ -]?(?P<per>sec|min|hour|day|week|month)(?:onds?|utes?)?\b|/ ?(?P<slash>sec|min|hour|day|week|month)"
+    r"(?:ond|ute)?\b|h(?<!\w.)ourl(?P<hour>y)\b|d(?<!\w.)ail(?P<day>y)\b|w(?<!\w.)eekl(?P<week>y)\b"
+    r"|m(?<!\w.)onthl(?P<month>y)\b|(?P<short>i(?<!\w.)tp|o(?<!\w.)tp|r(?<!\w.)p|t(?<!\w.)p|q(?<!\w.)p)(?P<unit>[smhd])\b"
 )
 _METRIC = re.compile(
-    r"(?:(?P<amount>[0-9][0-9,.]*) )?(?:API )?(?P<metric>(?:input |output )?tokens|requests|queries|calls)[ -]*"
-    r"(?:per (?:model|project|user) ?)*$",
-    re.IGNORECASE,
+    r"(?P<metric>(?:input |output )?tokens|requests|queries|calls)[ -]*(?:per (?:model|project|user) ?)*$"
 )
-_AMOUNT = re.compile(r"\b(?:limit(?:ed to| is|:)?|max \w+:) ?(?P<amount>[0-9][0-9,]*)", re.IGNORECASE)
-_UNITS: Mapping[str, Window] = MappingProxyType(
-    {"s": Window.SECOND, "m": Window.MINUTE, "h": Window.HOUR, "d": Window.DAY}
+_BEFORE = re.compile(r"([0-9][0-9,.]*) (?:api )?$")
+_AMOUNT = re.compile(r"\b(?:limit(?:ed to| is|:)?|max \w+:) ?(?P<amount>[0-9][0-9,]*)")
+_WINDOWS: Mapping[str, Window] = MappingProxyType(
+    {
+        "sec": Window.SECOND,
+        "min": Window.MINUTE,
+        "s": Window.SECOND,
+        "m": Window.MINUTE,
+        "h": Window.HOUR,
+        "d": Window.DAY,
+        **{str(window): window for window in Window},
+    }
 )
 _METRICS: Mapping[str, str] = MappingProxyType(
     {
-        "it": "input tokens",
-        "ot": "output tokens",
-        "t": "tokens",
-        **dict.fromkeys(("r", "q", "queries", "calls"), "requests"),
+        "itp": "input tokens",
+        "otp": "output tokens",
+        "tp": "tokens",
+        **dict.fromkeys(("rp", "qp", "queries", "calls"), "requests"),
     }
 )
 
@@ -79,17 +85,20 @@ _COUNTED: Mapping[str, Metric] = MappingProxyType(
 
 
 def _limit_in(text: str, size: float | None = None) -> NamedLimit:
+    """``text`` in lower case."""
     amount = "" if size is None else f"{size:g}"
     found = _WINDOW.search(text)
-    before = _METRIC.search(text[max(0, found.start() - 60) : found.start()]) if found else None
-    if not amount and before and before["amount"]:
-        amount = before["amount"]
-    told = None if amount else _AMOUNT.search(text)
-    amount = (told["amount"] if told else amount).replace(",", "")
+    before = _METRIC.search(text, max(0, found.start() - 60), found.start()) if found else None
+    if not amount and before:
+        told = _BEFORE.search(text, max(0, before.start() - 20), before.start())
+        amount = told[1] if told else ""
+    if not amount:
+        told = _AMOUNT.search(text)
+        amount = told["amount"] if told else ""
+    amount = amount.replace(",", "")
     if found is None:
         return NamedLimit(amount=amount)
-    unit = found["unit"]
-    window = _UNITS[unit.lower()] if unit else Window(found.lastgroup or Window.SECOND)
-    metric = (before["metric"] if before else found["metric"] or "").lower()
+    window = _WINDOWS[found["per"] or found["slash"] or found["unit"] or found.lastgroup or ""]
+    metric = before["metric"] if before else found["short"] or ""
     metric = _METRICS.get(metric, metric)
     return NamedLimit(f"{metric} per {window}" if metric else "", window, amount, _COUNTED.get(metric))

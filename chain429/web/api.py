@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
@@ -59,7 +59,7 @@ class Api:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         started, at = self._clock.monotonic(), self._clock.now()
         given = request.headers.get("x-request-id", "")
-        identifier = given if _REQUEST_ID.fullmatch(given) else "req_" + secrets.token_hex(12)
+        identifier = given if _REQUEST_ID.fullmatch(given) else "req_" + os.urandom(12).hex()
         path = normalise(request.path)
         method = request.method
         if path == "/health" and method in ("GET", "HEAD"):

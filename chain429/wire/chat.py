@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chain429.errors import RequestError, WireError
 from chain429.wire import sse
@@ -40,8 +39,7 @@ _NOTABLE = (b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "', 
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(NamedTuple):
     """A client's request, checked. ``size`` is the body's length in bytes; ``max_tokens`` what it allows to be made."""
 
     members: Members

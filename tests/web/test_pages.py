@@ -328,7 +328,7 @@ async def test_what_is_wrong_is_said_first(site: Site) -> None:
 
 
 async def test_a_log_that_can_not_be_written_is_a_problem(site: Site) -> None:
-    site.store.record(dataclasses.replace(REQUEST, status=object()))  # type: ignore[arg-type]
+    site.store.record(REQUEST._replace(status=object()))  # type: ignore[arg-type]
     assert site.store.flush()
     await site.login()
     page = await site.page()
