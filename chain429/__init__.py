@@ -9,7 +9,8 @@ The layers, and who may import whom (``tests/test_layers.py`` reads the imports)
     catalog/                  data: what is known of each provider
     config                    one checked, frozen configuration
     upstream                  the only HTTP client
-    store/                    the request log on SQLite, one writer thread
+    store/                    the request log on SQLite, and what is kept over a restart; one writer thread
+    memory                    what was learned, over a restart
     engine                    the one waterfall loop; the only place that waits
     web/                      the HTTP servers: API, pages, admin
     app                       wires the objects together

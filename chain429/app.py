@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from chain429 import __version__, log
 from chain429.clock import Clock
 from chain429.config import DEFAULT_CHAIN, Config, is_loopback, load, parse
 from chain429.engine import Engine
-from chain429.errors import ConfigError, StartError
+from chain429.errors import ConfigError, RequestError, StartError
+from chain429.memory import Memory
 from chain429.redact import Redactor
+from chain429.routing.chain import Entry
 from chain429.routing.ledger import Ledger
-from chain429.routing.status import ProviderStatus, Status
+from chain429.routing.status import ChainStatus, ProviderStatus, Status
 from chain429.simulator import Simulator
 from chain429.store.queries import Queries
 from chain429.store.writer import Store
@@ -35,6 +38,8 @@ _log = logging.getLogger("chain429.app")
 
 # How long requests under way may go on when the process is asked to stop.
 DRAIN_SECONDS = 30.0
+# A process that is killed loses what it learned within so many seconds.
+KEEP_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
 # For so long lines of the request log gather.
 _LOG_SECONDS = 0.1
@@ -42,7 +47,11 @@ _LOG_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a front was told. Addresses are ``host:port`` and win over the configuration's; None means not told."""
+    """What a front was told. Addresses are ``host:port`` and win over the configuration's; None means not told.
+
+    ``drain`` is how many seconds requests under way may go on at the end, ``keep`` how many lie between two times that
+    what was learned is kept on the disk.
+    """
 
     config: Path | None = None
     data_dir: Path | None = None
@@ -50,6 +59,7 @@ class Options:
     pages: str | None = None
     debug: bool = False
     drain: float = DRAIN_SECONDS
+    keep: float = KEEP_SECONDS
 
 
 def find_config(options: Options, environ: Mapping[str, str]) -> Path | None:
@@ -73,6 +83,18 @@ def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> Path:
     if sys.platform == "win32" and environ.get("APPDATA"):
         return Path(environ["APPDATA"]) / "chain429"
     return Path.home() / usual / "chain429"
+
+
+def running_pages(data: Path) -> str | None:
+    """The URL of the pages of the gateway that keeps its data there, while it runs; None where none does."""
+    try:
+        return _pages_file(data).read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _pages_file(data: Path) -> Path:
+    return data / "pages-url"
 
 
 def templates_folder() -> Path:
@@ -112,6 +134,7 @@ class App:
         self.ledger = Ledger(config.breaker)
         self.ledger.configure(config.breaker, config.providers.values())
         self.store = Store(data / "chain429.db", clock, self.redact)
+        self.memory = Memory(config, self.ledger, self.store, clock, options.keep)
         self.simulator = simulator
         self._options = options
         self._environ = environ
@@ -122,7 +145,7 @@ class App:
         self.engine = Engine(config, self.ledger, upstream or self._http_upstream(), self.log, clock, self.redact)
         self._doors = self._make_doors()
         self._seen = _stamp(path)
-        self._watcher: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.api: Listener | None = None
         self.pages: Listener | None = None
 
@@ -141,6 +164,8 @@ class App:
         """Open the log and the listeners. Raises StartError; then nothing is left open."""
         try:
             self.store.open()
+            if not self.config.simulated:
+                self.memory.recall()
             if self._http:
                 await self._http.open()
             api = Api(
@@ -160,8 +185,12 @@ class App:
         except BaseException:
             await self.stop()
             raise
+        loop = asyncio.get_running_loop()
         if self.path is not None:
-            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+            self._tasks.append(loop.create_task(self._watch()))
+        # What the simulator taught is of no use: it begins anew, too.
+        if not self.config.simulated:
+            self._tasks.append(loop.create_task(self.memory.run()))
         for warning in self.config.warnings:
             _log.warning("%s", warning)
 
@@ -176,25 +205,36 @@ class App:
             self._clock,
             hosts,
             templates_folder(),
+            clear=self.clear,
             api_url=f"{self.api.url}/v1",
         )
-        return await Listener.start(pages_runner(app, drain=1.0), host, port, "the pages' server")
+        listener = await Listener.start(pages_runner(app, drain=1.0), host, port, "the pages' server")
+        with suppress(OSError):  # whoever looks for it there will say that nothing is running
+            _pages_file(self.data).write_text(listener.url, encoding="ascii")
+        return listener
 
     async def stop(self) -> None:
         """Take no new requests, let those under way finish for up to the drain time, then close everything."""
-        if self._watcher:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-            self._watcher = None
+        keeping = self.api is not None and not self.config.simulated
+        if keeping:
+            self.memory.keep()  # already now: who asks a second time does not wait for the end
+        if self.pages and running_pages(self.data) == self.pages.url:
+            _pages_file(self.data).unlink(missing_ok=True)
         for listener in (self.api, self.pages):
             if listener:
                 await listener.stop()
         self.api = self.pages = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
         if self._http:
             await self._http.close()
         if self.simulator:
             await self.simulator.stop()
             self.simulator = None
+        if keeping:
+            self.memory.keep()
         self.log.flush()
         await asyncio.to_thread(self.store.close)
 
@@ -221,19 +261,40 @@ class App:
         self.config = config
         self.redact.know(_revealed(config))
         self.ledger.configure(config.breaker, config.providers.values())
+        self.memory.adopt(config)
         self.engine.adopt(config)
         self._doors = self._make_doors()
         _log.info("the configuration was reloaded: %s", self.path)
         return True
 
+    def clear(self, name: str, credential: str | None = None) -> tuple[str, ...]:
+        """Forget what speaks against the target ``provider/model``, with one of its credentials or with all of them.
+
+        Returns the credentials. Raises RequestError where no chain has the target and nobody ever asked for it."""
+        config = self.config
+        provider, _, model = name.partition("/")
+        chains = [target for chain in config.chains.values() for target in chain.targets]
+        named = Entry.of(config.providers[provider], model).targets if provider in config.providers and model else ()
+        known = [target for target in named if target in chains or self.ledger.seen(target)]
+        if not known:
+            names = dict.fromkeys(f"{target.provider}/{target.model}" for target in chains)
+            raise RequestError(f"There is no target {name!r}. There are: {', '.join(names)}.", status=404)
+        meant = [target for target in known if credential in (None, target.credential)]
+        if not meant:
+            credentials = ", ".join(target.credential for target in known)
+            raise RequestError(f"{name!r} has no credential {credential!r}. It has: {credentials}.", status=404)
+        self.engine.clear(meant)
+        _log.info("cleared by hand: %s", ", ".join(map(str, meant)))
+        return tuple(target.credential for target in meant)
+
     def status(self, now: float) -> Status:
         """How everything stands."""
         config = self.config
-        chains = tuple(self.ledger.status(chain, now) for chain in config.chains.values())
+        chains = tuple(self._redacted(self.ledger.status(chain, now)) for chain in config.chains.values())
         problems: list[str] = []
         for chain in chains:
             targets = [target for tier in chain.tiers for target in tier]
-            if not any(target.state == "available" for target in targets):
+            if not any(target.ready for target in targets):
                 problems.append(f"No target of chain '{chain.name}' is available.")
         refused = {target.credential for chain in chains for tier in chain.tiers for target in tier
                    if target.state == "refused"}  # fmt: skip
@@ -256,6 +317,12 @@ class App:
             simulated=config.simulated,
         )
 
+    def _redacted(self, chain: ChainStatus) -> ChainStatus:
+        """Providers may repeat a key in what they say."""
+        tiers = [[dataclasses.replace(target, reason=self.redact(target.reason)) if target.reason else target
+                  for target in tier] for tier in chain.tiers]  # fmt: skip
+        return ChainStatus(chain.name, tuple(map(tuple, tiers)))
+
     def health(self) -> dict[str, object]:
         """The body of ``GET /health``."""
         now = self._clock.now()
@@ -268,7 +335,7 @@ class App:
             "chains": {
                 chain.name: {
                     "targets": sum(len(tier) for tier in chain.tiers),
-                    "available": sum(target.state == "available" for tier in chain.tiers for target in tier),
+                    "available": sum(target.ready for tier in chain.tiers for target in tier),
                 }
                 for chain in status.chains
             },

@@ -1,23 +1,25 @@
-"""The command line: ``chain429 serve | simulate | check | version``."""
+"""The command line: ``chain429 serve | simulate | check | quota | version``."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+import textwrap
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from chain429 import __version__, log
-from chain429.app import App, Options, banner, find_config, launch
+from chain429.app import App, Options, banner, data_folder, find_config, launch, running_pages
 from chain429.clock import SystemClock
 from chain429.config import Config, Endpoint, load
-from chain429.errors import Chain429Error, UpstreamError
+from chain429.errors import Chain429Error, ConnectFailed, UpstreamError
 from chain429.redact import Redactor
 from chain429.routing.failure import read_failure
 from chain429.routing.outcome import Kind, classify
@@ -29,6 +31,12 @@ _config = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The configuration file. Else $CHAIN429_CONFIG, ./chain429.yaml, then the user's configuration folder.",
 )
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where tokens and the request log are kept. Else $CHAIN429_DATA_DIR, or the user's data folder.",
+)
+_WIDTH = 100  # columns
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -42,11 +50,7 @@ def main() -> None:
 
 @main.command()
 @_config
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where tokens and the request log are kept. Else $CHAIN429_DATA_DIR, or the user's data folder.",
-)
+@_data_dir
 @click.option("--listen", metavar="HOST:PORT", help="Address of the API (default 127.0.0.1:4290).")
 @click.option("--pages", metavar="HOST:PORT", help="Address of the pages (default 127.0.0.1:4291).")
 @click.option("--debug", is_flag=True, help="Log each decision and why.")
@@ -175,9 +179,93 @@ async def _try_key(upstream: HttpUpstream, config: Config, endpoint: Endpoint, c
 
 
 @main.command()
+@_data_dir
+@click.option("--chain", "only", metavar="NAME", help="Only this chain.")
+@click.option("--json", "as_json", is_flag=True, help="As GET /admin/api/limits gives it.")
+def quota(data_dir: Path | None, only: str | None, as_json: bool) -> None:
+    """Show what is left of each target's limits.
+
+    Asks the gateway that runs here and keeps its data in the same folder.
+    """
+    found = _run(lambda: _limits(data_folder(Options(data_dir=data_dir), os.environ)))
+    if only is not None:
+        names = [chain["name"] for chain in found["chains"]]
+        found["chains"] = [chain for chain in found["chains"] if chain["name"] == only]
+        if not found["chains"]:
+            _fail(f"there is no chain {only!r}; there are: {', '.join(names)}")
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(_quota_lines(found)))
+
+
+async def _limits(data: Path) -> Any:
+    """What the gateway that keeps its data there says of its limits."""
+    url = running_pages(data)
+    if url is None:
+        _fail(f"no gateway runs with its data in {data}; 'chain429 serve' starts one")
+    try:
+        token = (data / "admin-token").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        _fail(f"the admin token can't be read from {data / 'admin-token'}")
+    upstream = HttpUpstream(SystemClock())
+    await upstream.open()
+    try:
+        status, body = await upstream.get(f"{url}/admin/api/limits", {"authorization": f"Bearer {token}"}, 10)
+    except ConnectFailed:
+        _fail(f"no gateway answers at {url} any more; 'chain429 serve' starts one")
+    except UpstreamError as error:
+        _fail(f"what answers at {url} is no gateway: {error}")
+    finally:
+        await upstream.close()
+    if status == 401:
+        _fail(f"the gateway at {url} does not take the admin token in {data / 'admin-token'}")
+    if status != 200:
+        _fail(f"what answers at {url} is no gateway of this version: HTTP {status}")
+    return json.loads(body)
+
+
+def _quota_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The answer of ``GET /admin/api/limits`` as a table for people, at most ``_WIDTH`` wide but for long names."""
+    now = found["now"]
+    for chain in found["chains"]:
+        yield from ([""] if chain is not found["chains"][0] else [])
+        yield f"{'chain ' + chain['name']:<32}{'LIMIT':>14}{'USED':>14}{'LEFT':>14}{'ALL BACK IN':>14}  KNOWN"
+        for rank, tier in enumerate(chain["tiers"], 1):
+            for target in tier:
+                yield f"{rank}. {target['provider']}/{target['model']}  ({target['credential']})"
+                words = target["state"] + (f": {target['reason']}" if target["reason"] else "")
+                if target["until"] is not None:
+                    words += f"; back in {_span(target['until'] - now)}"
+                yield from textwrap.wrap(words, _WIDTH, initial_indent="   ", subsequent_indent="   ")
+                yield from (_quota_line(limit, now) for limit in target["limits"])
+
+
+def _quota_line(limit: Mapping[str, Any], now: float) -> str:
+    name = limit["metric"].replace("_", " ") + (f" per {limit['window']}" if limit["window"] else " at a time")
+    size = "?" if limit["limit"] is None else f"{limit['limit']:,g}" if limit["limit"] < 1 else f"{limit['limit']:,.0f}"
+    left = "?" if limit["left"] is None else f"{limit['left']:,}"
+    back = "-" if limit["resets_at"] is None else _span(limit["resets_at"] - now)
+    return f"     {name:<27}{size:>14}{limit['used']:>14,}{left:>14}{back:>14}  {limit['layer']}"
+
+
+def _span(seconds: float) -> str:
+    """How long it is from now, in at most two units: ``41 s``, ``3 h 12 min``."""
+    whole = max(round(seconds), 0)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = -(-whole // 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
+@main.command()
 def version() -> None:
     """Print the version."""
     click.echo(f"chain429 {__version__}")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"chain429: {message}", err=True)
+    sys.exit(1)
 
 
 def _or_exit(call: Callable[[], Any]) -> Any:

@@ -25,11 +25,12 @@ from chain429.catalog import Cleanup as CleanupData
 from chain429.catalog import Free, Limits, Preset, presets
 from chain429.errors import ConfigError, Fault
 from chain429.routing.breaker import BreakerPolicy
-from chain429.routing.chain import Chain, Credential, Entry, Limit, Provider, Strategy
+from chain429.routing.chain import Chain, Cost, Credential, Entry, Limit, Provider, Strategy
 from chain429.routing.headers import Metric
 from chain429.routing.status import Tier
 from chain429.routing.window import Window
 from chain429.wire.cleanup import Cleanup
+from chain429.wire.dialect import DialectName
 
 VIRTUAL_HOST = "chain429.internal"
 DEFAULT_CHAIN = "default"
@@ -78,6 +79,10 @@ def _entries(item: Any) -> Any:
     if isinstance(item, list) and all(isinstance(inner, str) for inner in item):
         return item
     raise ValueError("'provider/model' was expected, or a list of these for targets of equal rank")
+
+
+def _chain(item: Any) -> Any:
+    return item if isinstance(item, dict) else {"targets": item}
 
 
 def _key(item: Any) -> Any:
@@ -142,6 +147,7 @@ class ProviderFile(_Section):
 
     preset: str | None = None
     base_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    dialect: Literal["chat", "messages"] | None = None
     keys: Annotated[
         tuple[Annotated[KeyFile, BeforeValidator(_key)], ...], BeforeValidator(_listed), Field(strict=False)
     ] = ()
@@ -172,6 +178,14 @@ _Entries = Annotated[tuple[str, ...], BeforeValidator(_entries), Field(strict=Fa
 _Tiers = Annotated[tuple[_Entries, ...], BeforeValidator(lambda value: _listed(value or [])), Field(strict=False)]
 
 
+class ChainFile(_Section):
+    """One chain: its targets from first to last, which may stand alone as a list, and what goes before the file's own
+    settings."""
+
+    targets: _Tiers = ()
+    affinity: bool | None = None
+
+
 class ConfigFile(_Section):
     """The whole file."""
 
@@ -180,12 +194,13 @@ class ConfigFile(_Section):
     tokens: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(strict=False)] = Field((), repr=False)
     strict: bool = False
     patience: float = Field(30, ge=0, le=300)
+    affinity: bool = True
     max_body: int = Field(32 * 1024 * 1024, ge=1024)
     timeouts: TimeoutsFile = TimeoutsFile()
     breaker: BreakerFile = BreakerFile()
     proxy: ProxyFile = ProxyFile()
     providers: dict[str, Annotated[ProviderFile, BeforeValidator(_or_empty)]] = {}
-    chains: dict[str, _Tiers] = {}
+    chains: dict[str, Annotated[ChainFile, BeforeValidator(_chain)]] = {}
     aliases: dict[str, str] = {}
 
 
@@ -223,12 +238,14 @@ class Secret:
 class Endpoint:
     """How to talk to one provider. ``secrets`` by credential id; None for a server that wants no key.
 
-    ``header_secrets`` are those values of ``headers`` that came from a reference."""
+    ``vendor``: it is the one that made its dialect. ``header_secrets`` are those values of ``headers`` that came from a
+    reference."""
 
     id: str
     name: str
     base_url: str
     auth: Literal["bearer", "x-api-key", "none"]
+    dialect: DialectName
     headers: Mapping[str, str] = field(repr=False)
     secrets: Mapping[str, Secret | None]
     cleanup: tuple[Cleanup, ...]
@@ -238,6 +255,7 @@ class Endpoint:
     terms: str
     free: Free | None
     header_secrets: tuple[Secret, ...] = ()
+    vendor: bool = False
 
     def authorization(self, credential: str) -> dict[str, str]:
         """The header that shows the credential to the provider; none where it wants no key."""
@@ -261,6 +279,7 @@ class Config:
     tokens: tuple[Secret, ...]
     strict: bool
     patience: float
+    affinity: bool
     max_body: int
     deadline: float
     breaker: BreakerPolicy
@@ -301,7 +320,7 @@ class Config:
         provider, _, model = name.partition("/")
         if provider not in self.providers or not model:
             return None
-        return Chain(name, ((Entry.of(self.providers[provider], model),),))
+        return Chain(name, ((Entry.of(self.providers[provider], model),),), self.affinity)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -593,7 +612,7 @@ def _validate(data: Any, places: _Places) -> ConfigFile:
         found = error.errors(include_url=False)
     spoilt: list[Where] = []
     for item in found:
-        place = item["loc"]
+        place = item["loc"] = _as_written(item["loc"], data)
         if item["type"] == "extra_forbidden":
             known = _section(place[:-1]).model_fields
             meant = difflib.get_close_matches(str(place[-1]), known, 1)
@@ -610,6 +629,14 @@ def _validate(data: Any, places: _Places) -> ConfigFile:
     except ValidationError:
         places.raise_faults()
         raise
+
+
+def _as_written(place: Where, data: Any) -> Where:
+    """The place in the file: a chain that is a list has no 'targets' there."""
+    match place:
+        case ("chains", name, "targets", *rest) if not isinstance(data["chains"][name], dict):
+            return ("chains", name, *rest)
+    return place
 
 
 def _leave_out(data: Any, place: Where) -> None:
@@ -638,6 +665,8 @@ def _section(place: Where) -> type[BaseModel]:
             return ProviderTimeoutsFile
         case ("providers", _):
             return ProviderFile
+        case ("chains", _):
+            return ChainFile
         case ("timeouts",):
             return TimeoutsFile
         case ("breaker",):
@@ -703,6 +732,8 @@ def _number_or_text(value: float | str) -> str:
 
 # Building routing's values out of the checked file.
 
+_COSTS: dict[Tier, Cost] = {"free": Cost.FREE, "local": Cost.FREE, "trial": Cost.TRIAL, "paid": Cost.PAID}
+
 _REFERENCES = {"env", "file", "secret"}
 # What the gateway says itself; "authorization" is made of a key.
 _OWN_HEADERS = {
@@ -747,6 +778,7 @@ class _Build:
             tokens=tuple(token for token in tokens if token),
             strict=file.strict,
             patience=file.patience,
+            affinity=file.affinity,
             max_body=file.max_body,
             deadline=file.timeouts.deadline,
             breaker=BreakerPolicy(file.breaker.failures, file.breaker.seconds),
@@ -794,6 +826,8 @@ class _Build:
             preset.provision(),
             tuple(bucket.models for bucket in preset.shared),
             preset.up_front,
+            _COSTS[preset.tier],
+            preset.free_models,
         )
         own = section.timeouts.model_dump(exclude_unset=True)
         endpoint = Endpoint(
@@ -801,6 +835,9 @@ class _Build:
             name=preset.name,
             base_url=_put(url, values),
             auth=preset.auth,
+            dialect=section.dialect or preset.dialect,
+            # Who stands behind another URL is not known: what it signs is marked, and betas are not sent there.
+            vendor=preset.vendor and section.base_url is None,
             headers={**{key.lower(): value for key, value in preset.headers.items()}, **headers},
             secrets=secrets,
             cleanup=tuple(_cleanup(rule) for rule in preset.cleanup),
@@ -937,9 +974,12 @@ class _Build:
             self.fault(f"at least one chain is needed, such as '{DEFAULT_CHAIN}: [groq/openai/gpt-oss-120b]'", "chains")
         elif DEFAULT_CHAIN not in written:
             self.fault(f"a chain named '{DEFAULT_CHAIN}' is needed: it takes what names no other chain", "chains")
-        return {name: self._chain(name, items, providers) for name, items in written.items()}
+        return {name: self._chain(name, section, providers) for name, section in written.items()}
 
-    def _chain(self, name: str, items: Sequence[Sequence[str]], providers: Mapping[str, Provider]) -> Chain:
+    def _chain(self, name: str, section: ChainFile, providers: Mapping[str, Provider]) -> Chain:
+        there: Where = ("chains", name, "targets")
+        if there not in self.places.lines:  # it is a plain list
+            there = ("chains", name)
         if not _usable(name):
             self.fault("a chain's name has no spaces and is not empty", "chains", name)
         if name.partition("/")[0] in self.file.providers and "/" in name:
@@ -947,8 +987,8 @@ class _Build:
         tiers: list[tuple[Entry, ...]] = []
         seen: set[str] = set()
         left_out = False
-        for index, texts in enumerate(items):
-            where = ("chains", name, index)
+        for index, texts in enumerate(section.targets):
+            where = (*there, index)
             if not texts:
                 self.fault("has no targets", *where)
             tier: list[Entry] = []
@@ -964,11 +1004,11 @@ class _Build:
                 left_out = left_out or not self.file.providers[provider].enabled
             if tier:
                 tiers.append(tuple(tier))
-        if not items:
+        if not section.targets:
             self.fault("has no targets", "chains", name)
         elif left_out and not tiers:
             self.fault("every provider in it is disabled", "chains", name)
-        return Chain(name, tuple(tiers))
+        return Chain(name, tuple(tiers), self.file.affinity if section.affinity is None else section.affinity)
 
     def _is_target(self, text: str, *where: str | int) -> bool:
         """Whether it is a model of a provider that is configured, if only a disabled one; else a fault."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from chain429.clock import Clock
 from chain429.config import Config, Endpoint
 from chain429.errors import ConnectFailed, TimedOut, UpstreamError, WireError
+from chain429.routing.affinity import Affinity
+from chain429.routing.capacity import Capacities
 from chain429.routing.chain import Chain, Provider, Target
 from chain429.routing.failure import failure_in_answer, read_failure
 from chain429.routing.headers import read_headers
@@ -28,8 +30,10 @@ from chain429.routing.outcome import SERVED, Kind, Outcome, Step, classify
 from chain429.routing.walk import Walk
 from chain429.store.records import AttemptRecord, Recorder, RequestRecord
 from chain429.upstream import MAX_ANSWER, MAX_ERROR_BODY, USER_AGENT, Answer, Upstream, UpstreamRequest
-from chain429.wire.dialect import AnswerStream, ClientRequest, Exchange, Problem
+from chain429.wire.conversation import Conversation
+from chain429.wire.dialect import AnswerStream, ClientRequest, Exchange, Problem, Side
 from chain429.wire.events import Seen
+from chain429.wire.exchange import exchange as translate
 
 _log = logging.getLogger("chain429.engine")
 
@@ -40,6 +44,8 @@ _LONGEST_RETRY = 55
 # From here on a client that retries by itself only wastes its time.
 _POINTLESS_RETRY = 120
 
+_LONGEST_HEADER = 1000
+
 _CANCELLED = Outcome.of(Kind.CANCELLED, "the client left")
 _SHORTEST_WAIT = 0.05
 _LIMIT_KINDS = frozenset({Kind.RATE_LIMITED, Kind.QUOTA_SPENT})
@@ -49,7 +55,8 @@ _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_
 @dataclass(slots=True)
 class Call:
     """One request on its way. ``at`` is Unix seconds, ``started`` the monotonic clock at its arrival; ``patience`` is
-    how many seconds it may wait in all for a target to free, None for as many as are configured."""
+    how many seconds it may wait in all for a target to free, None for as many as are configured; ``session`` is what a
+    header says that it belongs to, empty for nothing."""
 
     id: str
     request: ClientRequest
@@ -60,8 +67,10 @@ class Call:
     attempts: list[AttemptRecord] = field(default_factory=list)
     skipped: set[Target] = field(default_factory=set)
     patience: float | None = None
+    session: str = ""
     waited: float = 0.0
     calls: int = 0
+    lost: tuple[str, ...] = ()
 
 
 class Reply(NamedTuple):
@@ -103,14 +112,25 @@ class Engine:
         self._clock = clock
         self._redact = redact
         self._line = Line(ledger)
+        self._affinity = Affinity()
+        self._capacities = Capacities(ledger)
 
     def adopt(self, config: Config) -> None:
         self._config = config
+        self._capacities.forget()
+
+    def clear(self, targets: Iterable[Target]) -> None:
+        """A user says that these targets are fine: forget what speaks against them. Whoever waits may have them."""
+        for target in targets:
+            self._ledger.clear(target)
+        self._capacities.forget()
+        self._line.serve(self._clock.now(), freed=True)
 
     async def run(self, call: Call) -> Reply:
         """Walk down the chain until a target serves the request or none is left. Never raises but for cancellation."""
         config = self._config
-        walk = Walk(call.chain, Need(size=call.request.size, most=call.request.max_tokens), self._ledger)
+        conversation = call.request.conversation(call.session) if call.chain.keeps else None
+        walk = self._walk(call, conversation)
         outcomes: dict[Target, Outcome] = {}
         try:
             while True:
@@ -125,6 +145,7 @@ class Engine:
                 endpoint = config.endpoints[grant.provider.id]
                 result = await self._attempt(call, grant, endpoint, left)
                 if isinstance(result, _Served):
+                    self._remember(call, conversation, result.target)
                     return self._serve(call, result, endpoint)
                 outcomes[grant.target] = result
                 if not self._retry_without(call, grant.target, result):
@@ -136,25 +157,50 @@ class Engine:
             self._record(call, None, None, 500, "failed", error=f"a fault in chain429: {type(error).__name__}")
             raise
 
+    def _walk(self, call: Call, conversation: Conversation | None) -> Walk:
+        home = None
+        if conversation is not None and conversation.begun:
+            home = self._affinity.home(call.chain, conversation.key, self._clock.now())
+        return Walk(call.chain, Need(size=call.request.size, most=call.request.max_tokens), self._ledger, home)
+
+    def _remember(self, call: Call, conversation: Conversation | None, target: Target) -> None:
+        """The prompt is in that target's cache from now on."""
+        if conversation is not None:
+            now = self._clock.now()
+            self._affinity.remember(call.chain, conversation.key, target, now, begun=conversation.begun)
+
     async def _next(self, call: Call, walk: Walk, left: float) -> Grant | None:
-        """The next target to call: at once, after a wait in the line, or at last what only an estimate forbids."""
-        now = self._clock.now()
+        """The next target to call: at once, after a wait in the line, or at last one that is only believed to be full.
+
+        Such a one is tried when nothing is known to free within the request's patience, and once more at its end.
+        """
+        now, began = self._clock.now(), self._clock.monotonic()
         if self._line:
             self._line.serve(now)
         grant = self._line.take(walk, now)
         self._note_skips(call, walk)
-        if grant is None:
-            patience = self._config.patience if call.patience is None else call.patience
-            grant = await self._wait(call, walk, min(left, patience - call.waited))
-        return grant or self._line.take(walk, self._clock.now(), bold=True)
+        if grant is not None:
+            return grant
+        patience = self._config.patience if call.patience is None else call.patience
+        patience = min(left, patience - call.waited)
+        for hoping in (False, True):
+            left = patience - (self._clock.monotonic() - began)
+            grant = await self._wait(call, walk, left, hoping=hoping)
+            grant = grant or self._line.take(walk, self._clock.now(), bold=True)
+            if grant is not None:
+                return grant
+        return None
 
-    async def _wait(self, call: Call, walk: Walk, patience: float) -> Grant | None:
-        """Stand in the line until a target frees; None where none does within so many seconds."""
-        walk.again()
+    async def _wait(self, call: Call, walk: Walk, patience: float, *, hoping: bool) -> Grant | None:
+        """Stand in the line until a target frees; None where none does within so many seconds.
+
+        ``hoping``: to the end, if something may free before it, though nothing is known to.
+        """
         now, began = self._clock.now(), self._clock.monotonic()
-        soonest = walk.soonest(now)
+        soonest = walk.doubtful(now) if hoping else walk.soonest(now)
         if patience <= 0 or soonest is None or soonest > now + patience or self._line.full:
             return None
+        walk.again()
         woken = asyncio.Event()
         waiter = Waiter(walk, woken.set, soonest)
         self._line.join(waiter)
@@ -164,11 +210,11 @@ class Engine:
                 # By the clock that never goes back, whatever becomes of the other one while it waits.
                 left = began + patience - self._clock.monotonic()
                 wait = waiter.soonest - self._clock.now()
-                if left <= 0 or wait > left:
+                if left <= 0 or (wait > left and not hoping):
                     return None
                 with suppress(TimeoutError):
                     # Never at once: what should have freed by now, but has not, must not be asked for in a circle.
-                    async with self._clock.timeout(max(wait, _SHORTEST_WAIT)):
+                    async with self._clock.timeout(min(max(wait, _SHORTEST_WAIT), left)):
                         await woken.wait()
                 self._line.serve(self._clock.now())
             return waiter.grant
@@ -214,7 +260,9 @@ class Engine:
         limit = endpoint.timeouts.first_event if call.request.stream else endpoint.timeouts.answer
         try:
             async with self._clock.timeout(min(limit, left)):
-                exchange = call.request.exchange(target.model, endpoint.cleanup, self._ledger.refused_params(target))
+                refused = self._ledger.refused_params(target)
+                exchange = translate(call.request, _side(endpoint, target), refused, call.id, int(call.at))
+                call.lost = exchange.lost
                 answer = await self._upstream.send(_outgoing(exchange, endpoint, target))
                 now = self._clock.now()
                 self._ledger.observe(lease, read_headers(provider.family, answer.headers, now), now)
@@ -291,19 +339,13 @@ class Engine:
         return classify(failure, provider.provision, self._clock.now())
 
     def _serve(self, call: Call, served: _Served, endpoint: Endpoint) -> Reply:
-        headers = {
-            "x-request-id": call.id,
-            "x-chain429-request-id": call.id,
-            "x-chain429-chain": _header(call.chain.name),
-            "x-chain429-provider": served.target.provider,
-            "x-chain429-model": _header(served.target.model),
-            "x-chain429-attempts": str(call.calls),
-        }
         if served.answer is None or served.stream is None:
             self._finish(call, served, SERVED, self._clock.monotonic())
+            headers = self._served_headers(call, served.target)
             headers["content-type"] = "application/json"
             return Reply(200, headers, served.body)
         self._ledger.answering(served.lease)
+        headers = self._served_headers(call, served.target)
         headers |= {
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-cache",
@@ -311,6 +353,25 @@ class Engine:
         }
         idle = endpoint.timeouts.idle
         return Reply(200, headers, Stream(self, call, served, served.answer, served.stream, idle))
+
+    def _served_headers(self, call: Call, target: Target) -> dict[str, str]:
+        headers = self._headers(call)
+        headers["x-chain429-provider"] = target.provider
+        headers["x-chain429-model"] = _header(target.model)
+        if call.lost:
+            headers["x-chain429-dropped"] = _header(", ".join(call.lost)[:_LONGEST_HEADER])
+        return headers
+
+    def _headers(self, call: Call, *, exact: bool = False) -> dict[str, str]:
+        """What every answer carries: which request it was, and what is left for its chain."""
+        return {
+            "x-request-id": call.id,
+            "request-id": call.id,
+            "x-chain429-request-id": call.id,
+            "x-chain429-chain": _header(call.chain.name),
+            "x-chain429-attempts": str(call.calls),
+            **self._capacities.headers(call.chain, self._clock.now(), exact=exact),
+        }
 
     def _finish(self, call: Call, served: _Served, outcome: Outcome, first_token: float) -> None:
         """The end of a request that was committed, whichever way it ended."""
@@ -354,12 +415,8 @@ class Engine:
                 waits[target] = refusal
         soonest = min((wait.until for wait in waits.values() if wait.until is not None), default=None)
         problem = self._problem(call, outcomes, waits, soonest, late)
-        headers = {
-            "x-request-id": call.id,
-            "x-chain429-request-id": call.id,
-            "x-chain429-attempts": str(call.calls),
-            "content-type": "application/json",
-        }
+        headers = self._headers(call, exact=True)
+        headers["content-type"] = "application/json"
         if problem.status in (429, 502, 503, 504):
             if soonest is not None:
                 wait = math.ceil(soonest - now)
@@ -518,11 +575,15 @@ class Stream:
             "stream_broken",
             details={"request_id": self._call.id, "provider": target.provider, "model": target.model},
         )
-        return self._call.request.dialect.error_event(problem)
+        return self._stream.fail(problem)
 
     def _end(self, outcome: Outcome) -> None:
         self._open = False
         self._engine._finish(self._call, self._served, outcome, self._first_token)
+
+
+def _side(endpoint: Endpoint, target: Target) -> Side:
+    return Side(target.provider, endpoint.dialect, target.model, endpoint.cleanup, vendor=endpoint.vendor)
 
 
 def _outgoing(exchange: Exchange, endpoint: Endpoint, target: Target) -> UpstreamRequest:
@@ -531,6 +592,7 @@ def _outgoing(exchange: Exchange, endpoint: Endpoint, target: Target) -> Upstrea
         "accept": "application/json, text/event-stream",
         "accept-encoding": "identity",
         "user-agent": USER_AGENT,
+        **exchange.headers,
         **endpoint.headers,
         **endpoint.authorization(target.credential),
     }

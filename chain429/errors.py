@@ -5,6 +5,7 @@
     Chain429Error
      +-- ConfigError        the configuration is wrong; carries every fault
      +-- StartError         the machine refuses: a port is taken, a folder can't be written
+     +-- StoreError         what an earlier run has kept can't be read
      +-- RequestError       the client's request is wrong; becomes a 4xx in the client's dialect
      +-- WireError          bytes that are not what their protocol promises
      +-- UpstreamError      talking to a provider failed
@@ -50,6 +51,10 @@ class ConfigError(Chain429Error):
 
 class StartError(Chain429Error):
     """Starting failed for a reason outside of the configuration; one clear line."""
+
+
+class StoreError(Chain429Error):
+    """What an earlier run has kept can't be read; one clear line."""
 
 
 class RequestError(Chain429Error):

@@ -26,6 +26,9 @@ class FakeClock:
         return self.time - 1_000_000.0
 
     async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         woken = asyncio.Event()
         self._waiting.append((self.time + seconds, woken.set))
         await woken.wait()

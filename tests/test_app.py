@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from chain429.app import App, Options, banner, data_folder, find_config, launch, templates_folder
-from chain429.errors import ConfigError, StartError
+from chain429.app import App, Options, banner, data_folder, find_config, launch, running_pages, templates_folder
+from chain429.errors import ConfigError, RequestError, StartError
+from chain429.memory import LEARNED
 from chain429.redact import Redactor
+from chain429.routing.chain import Entry, Target
+from chain429.routing.limits import Need
+from chain429.routing.outcome import Kind, Outcome
 from tests.fakes import FakeClock
 
 CONFIG = """
@@ -137,7 +141,126 @@ async def test_what_was_learned_survives_a_reload(tmp_path: Path) -> None:
         await app.stop()
 
 
+TWO_KEYS = """
+providers: {home: {base_url: http://127.0.0.1:9/v1, keys: [env:A, env:B]}}
+chains: {default: [home/qwen3]}
+"""
+
+
+async def test_what_speaks_against_a_target_is_cleared_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_text(TWO_KEYS)
+    keys = {"A": "key-a-0123456789", "B": "key-b-0123456789"}
+    app = await launch(options(tmp_path, config=tmp_path / "keys.yaml"), keys, FakeClock(), Redactor())
+    now = FakeClock().now()
+    provider, chain = app.config.providers["home"], app.config.chains["default"]
+
+    def refuse(*targets: Target) -> None:
+        for target in targets:
+            lease = app.ledger.take(provider, target, Need(), now)
+            app.ledger.learn(lease, Outcome.of(Kind.UNAUTHORIZED, "no"), (None, None), now)
+
+    def states() -> list[str]:
+        return [target.state for target in app.status(now).chains[0].tiers[0]]
+
+    try:
+        refuse(*chain.targets)
+        assert states() == ["refused", "refused"]
+        assert app.clear("home/qwen3", "home/B") == ("home/B",)
+        assert states() == ["refused", "available"]
+        assert app.clear("home/qwen3") == ("home/A", "home/B")
+        assert states() == ["available", "available"]
+        for name in ("home/qwen", "home", "home/", "other/qwen3", ""):
+            with pytest.raises(RequestError, match=rf"There is no target '{name}'. There are: home/qwen3."):
+                app.clear(name)
+        with pytest.raises(RequestError, match=r"'home/qwen3' has no credential 'home/C'. It has: home/A, home/B."):
+            app.clear("home/qwen3", "home/C")
+        # One that no chain has, but that a client asked for by its name.
+        refuse(Entry.of(provider, "qwen").targets[0])
+        assert app.clear("home/qwen") == ("home/A",)
+    finally:
+        await app.stop()
+
+
+async def test_where_the_pages_are_is_told_for_as_long_as_they_are_there(tmp_path: Path) -> None:
+    app = await start(tmp_path)
+    assert app.pages
+    assert running_pages(tmp_path / "data") == app.pages.url
+    again = await start(tmp_path)
+    assert again.pages
+    assert running_pages(tmp_path / "data") == again.pages.url
+    await app.stop()
+    assert running_pages(tmp_path / "data") == again.pages.url
+    await again.stop()
+    assert running_pages(tmp_path / "data") is None
+
+
+async def test_a_key_that_a_provider_repeats_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_text(TWO_KEYS)
+    keys = {"A": "key-a-0123456789", "B": "key-b-0123456789"}
+    app = await launch(options(tmp_path, config=tmp_path / "keys.yaml"), keys, FakeClock(), Redactor())
+    try:
+        now = FakeClock().now()
+        target = app.config.chains["default"].targets[0]
+        lease = app.ledger.take(app.config.providers["home"], target, Need(), now)
+        app.ledger.learn(lease, Outcome.of(Kind.UNAUTHORIZED, "no key-a-0123456789"), (None, None), now)
+        assert app.status(now).chains[0].tiers[0][0].reason == "no [redacted]"
+    finally:
+        await app.stop()
+
+
 async def test_stopping_twice_is_harmless(tmp_path: Path) -> None:
     app = await start(tmp_path)
     await app.stop()
     await app.stop()
+
+
+def spend(app: App, until: float) -> None:
+    """Have the first target of the default chain learn that its quota is spent."""
+    now = FakeClock().now()
+    entry = app.config.chains["default"].tiers[0][0]
+    lease = app.ledger.take(entry.provider, entry.targets[0], Need(), now)
+    app.ledger.learn(lease, Outcome.of(Kind.QUOTA_SPENT, "no more today", until=until), (None, None), now)
+
+
+async def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
+    now = FakeClock().now()
+    app = await start(tmp_path)
+    spend(app, now + 600)
+    before = app.status(now).chains
+    await app.stop()
+    app = await start(tmp_path)
+    try:
+        assert app.status(now).chains == before
+        (((target,),),) = (chain.tiers for chain in before)
+        assert (target.state, target.until) == ("exhausted", now + 600)
+    finally:
+        await app.stop()
+
+
+async def test_a_start_that_fails_leaves_what_was_learned_alone(tmp_path: Path) -> None:
+    now = FakeClock().now()
+    app = await start(tmp_path)
+    spend(app, now + 600)
+    await app.stop()
+    app = await start(tmp_path)
+    assert app.api
+    try:
+        # With another server all that was learned would be forgotten.
+        with pytest.raises(StartError, match="the port is taken"):
+            await start(tmp_path, CONFIG.replace(":9/", ":7/"), listen=f"127.0.0.1:{app.api.port}")
+    finally:
+        await app.stop()
+    app = await start(tmp_path)
+    try:
+        assert app.status(now).chains[0].tiers[0][0].until == now + 600
+    finally:
+        await app.stop()
+
+
+async def test_what_the_simulator_taught_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    now = FakeClock().now()
+    app = await start(tmp_path, None)
+    spend(app, now + 600)
+    await app.stop()
+    assert app.store.kept(LEARNED) is None

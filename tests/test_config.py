@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chain429.config import Config, Timeouts, from_environment, is_loopback, load, parse
 from chain429.errors import ConfigError
-from chain429.routing.chain import Limit, Strategy
+from chain429.routing.chain import Cost, Limit, Strategy
 from chain429.routing.window import Window
 
 ENVIRON = {"GROQ_API_KEY": "gsk_groq_key_of_the_test", "CEREBRAS_API_KEY": "csk-cerebras-key", "A1": "one", "A2": "two"}
@@ -72,6 +72,37 @@ def test_the_file_of_the_design() -> None:
     assert config.endpoints["home"].secrets == {"home/no-key": None}
     assert list(config.endpoints["cerebras"].secrets) == ["cerebras/CEREBRAS_API_KEY"]
     assert config.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "chain", "kept"),
+    [
+        ("", "[groq/m]", True),
+        ("", "{targets: [groq/m]}", True),
+        ("", "{targets: groq/m, affinity: }", True),
+        ("", "{targets: groq/m, affinity: false}", False),
+        ("affinity: false", "[groq/m]", False),
+        ("affinity: false", "{targets: [groq/m]}", False),
+        ("affinity: false", "{targets: [groq/m], affinity: true}", True),
+    ],
+)
+def test_a_chain_is_a_list_or_a_mapping_that_goes_before_the_file(file: str, chain: str, kept: bool) -> None:
+    config = read(f"providers: {{groq: }}\nchains: {{default: {chain}}}\n{file}")
+    assert [entry.name for tier in config.chains["default"].tiers for entry in tier] == ["groq/m"]
+    assert config.chains["default"].affinity is kept
+    pinned = config.resolve("groq/x")
+    assert pinned
+    assert pinned.affinity is (file == "")
+
+
+def test_what_a_target_costs_is_known_from_its_provider_and_its_model() -> None:
+    config = read(
+        "providers: {groq: , openrouter: , openai: , together: , home: {base_url: 'http://127.0.0.1:9/v1'}}\n"
+        "chains: {default: [groq/m, 'openrouter/x:free', home/m, together/m, openai/m, openrouter/x]}",
+        {name: name.lower() for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY", "OPENAI_API_KEY", "TOGETHER_API_KEY")},
+    )
+    costs = [entry.cost for tier in config.chains["default"].tiers for entry in tier]
+    assert costs == [Cost.FREE] * 3 + [Cost.TRIAL] + [Cost.PAID] * 2
 
 
 RESOLVING = """
@@ -341,6 +372,20 @@ def test_every_fault_is_told_at_once() -> None:
         ("providers: {groq: }\nchains: {default: [1]}", "2: chains.default.0: 'provider/model' was expected"),
         ("providers: {groq: }\nchains: {fast: [groq/m]}", "2: chains: a chain named 'default' is needed"),
         ("providers: {groq: }\nchains: {default: [groq/m, groq/m]}", "2: chains.default.1: 'groq/m' is there twice"),
+        ("providers: {groq: }\nchains: {default: 5}", "2: chains.default: a list was expected here, such as"),
+        ("providers: {groq: }\nchains: {default: {targets: 5}}", "2: chains.default.targets: a list was expected here"),
+        ("providers: {groq: }\nchains:\n  default:\n    targets: [groq/m,\n      1]", "5: chains.default.targets.1: '"),
+        ("providers: {groq: }\nchains:\n  default: {targets: [a/m]}", "3: chains.default.targets.0: 'a/m': no"),
+        ("providers: {groq: }\nchains: {default: {targets: []}}", "2: chains.default: has no targets"),
+        ("providers: {groq: }\nchains: {default: {affinity: no}}", "2: chains.default: has no targets"),
+        (
+            "providers: {groq: }\nchains: {default: {target: [groq/m]}}",
+            "2: chains.default.target: is not a known key: did you mean 'targets'?",
+        ),
+        (
+            "providers: {groq: }\nchains: {default: {targets: [groq/m], affinity: 1}}",
+            "2: chains.default.affinity: must be true or false (it is 1)",
+        ),
         (
             providers("{timeouts: {deadline: 5}, preset: groq, keys: env:A1}"),
             "2: providers.x.timeouts.deadline: is",

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from chain429.catalog import Limits, presets
 from chain429.config import (
     BreakerFile,
+    ChainFile,
     ConfigFile,
     KeyFile,
     ProviderFile,
@@ -33,6 +34,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "The whole file": (ConfigFile,),
     "Providers": (ProviderFile, KeyFile),
     "Limits": (Limits,),
+    "Chains": (ChainFile,),
     "Time-outs": (TimeoutsFile,),
     "Circuit breaker": (BreakerFile,),
     "Proxy": (ProxyFile,),

@@ -757,3 +757,194 @@ async def test_a_clock_that_is_set_back_does_not_make_a_wait_longer_than_the_pat
     await waiting
     assert clock.waiting == 0
     assert world.ledger.leased() == 0
+
+
+# What is left for a chain is on every answer.
+
+LIMITED = CONFIG.replace("keys: [env:A]", "keys: [{key: env:A, rpm: 5, tpm: 5000}]").replace(
+    "keys: [env:B]", "keys: [{key: env:B, rpm: 2}]"
+)
+
+
+def capacity(reply: Reply) -> dict[str, str]:
+    """Its capacity headers."""
+    names = ("remaining-requests", "reset-requests", "remaining-tokens", "reset-tokens")
+    return {name: reply.headers[f"x-chain429-{name}"] for name in names if f"x-chain429-{name}" in reply.headers}
+
+
+async def test_what_is_left_for_the_chain_is_on_an_answer() -> None:
+    world = World({"a": [ok()], "b": [ok()]}, LIMITED)
+    left = {"remaining-requests": "4", "reset-requests": "61", "remaining-tokens": "4996", "reset-tokens": "61"}
+    assert capacity(await world.run("alone")) == left
+
+
+async def test_what_is_left_for_the_chain_is_on_a_stream_whose_own_share_is_not_yet_known() -> None:
+    world = World({"a": [stream(WORD, FINISH, DONE)]}, LIMITED)
+    reply = await world.run("alone", stream=True)
+    assert capacity(reply)["remaining-requests"] == "4"
+    assert int(capacity(reply)["remaining-tokens"]) < 4996
+    await drain(reply)
+
+
+async def test_what_is_left_for_the_chain_is_on_a_refusal_too_and_never_out_of_date() -> None:
+    world = World({"a": [error(503), *[ok()] * 5]}, LIMITED)
+    assert capacity(await world.run("alone")) == {
+        "remaining-requests": "0",
+        "reset-requests": "2",
+        "remaining-tokens": "0",
+        "reset-tokens": "2",
+    }
+    await world.clock.advance(3)
+    replies = [await world.run("alone") for _ in range(6)]
+    assert [reply.status for reply in replies] == [200] * 5 + [429]
+    assert capacity(replies[4])["remaining-requests"] == "4", "of a second ago at most"
+    assert capacity(replies[5])["remaining-requests"] == "0"
+    assert replies[5].headers["x-chain429-chain"] == "alone"
+
+
+async def test_where_no_limit_is_known_no_capacity_is_told() -> None:
+    world = World({"a": [ok()]})
+    assert capacity(await world.run("alone")) == {}
+
+
+async def test_what_is_cleared_by_hand_goes_to_those_who_wait() -> None:
+    world = World({"a": [limited(25), ok()]}, PATIENT)
+    waiting = asyncio.create_task(world.run("alone"))
+    await settle()
+    assert world.asked() == ["a"]
+    world.engine.clear(world.call("alone").chain.targets)
+    reply = await waiting
+    assert (reply.status, world.asked()) == (200, ["a", "a"])
+    assert world.clock.waiting == 0
+
+
+# Conversations go on where their prompt is cached.
+
+KEYS = """
+patience: 0
+providers:
+  a: {base_url: https://a.test/v1, keys: [env:A, env:B], strategy: round_robin}
+  b: {base_url: https://b.test/v1}
+chains: {default: [a/big, b/big]}
+"""
+TIERS = """
+patience: 0
+providers:
+  a: {base_url: https://a.test/v1, keys: [env:A]}
+  b: {base_url: https://b.test/v1}
+chains: {default: [a/big, b/big], other: [a/big, b/big]}
+"""
+
+
+def turns(count: int, about: str = "Hi") -> list[dict[str, str]]:
+    """A conversation in which so many questions have been asked."""
+    talk = [{"role": "user", "content": about}]
+    for _ in range(count - 1):
+        talk += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And?"}]
+    return talk
+
+
+def keys_of(world: World) -> str:
+    return "".join(request.headers["authorization"][-1] for request in world.upstream.requests)
+
+
+async def test_a_conversation_stays_with_a_key_while_others_go_round() -> None:
+    world = World({"a": [ok()]}, KEYS)
+    for count in (1, 2, 3):
+        await world.run(messages=turns(count))
+        await world.run(messages=turns(1, f"another {count}"))
+    assert keys_of(world) == "ab" + "ab" + "ab"
+    await world.run(messages=turns(4))
+    await world.run(messages=turns(5))
+    assert keys_of(world)[-2:] == "aa"
+
+
+async def test_without_history_requests_go_round_however_alike_they_are() -> None:
+    world = World({"a": [ok()]}, KEYS)
+    for _ in range(4):
+        await world.run()
+    assert keys_of(world) == "abab"
+
+
+@pytest.mark.parametrize("off", ["affinity: false", "chains: {default: {targets: [a/big, b/big], affinity: false}}"])
+async def test_where_it_is_switched_off_nothing_is_kept(off: str) -> None:
+    text = KEYS + off if off.startswith("affinity") else KEYS.replace("chains: {default: [a/big, b/big]}", off)
+    world = World({"a": [ok()]}, text)
+    for count in (1, 2, 3, 4):
+        await world.run(messages=turns(count))
+    assert keys_of(world) == "abab"
+
+
+async def test_a_conversation_that_moved_below_stays_there_for_a_while() -> None:
+    world = World({"a": [error(429, TOO_MANY, retry_after="20"), ok()], "b": [ok()]}, TIERS)
+    await world.run(messages=turns(1))
+    await world.clock.advance(30)
+    await world.run(messages=turns(2))
+    await world.run(messages=turns(1, "another"))
+    assert world.asked() == ["a", "b", "b", "a"]
+    await world.clock.advance(300)
+    await world.run(messages=turns(3))
+    assert world.asked()[-1] == "a"
+    await world.run(messages=turns(4))
+    assert world.asked()[-1] == "a"
+
+
+async def test_a_conversation_goes_on_elsewhere_when_its_target_fails_and_stays_there() -> None:
+    world = World({"a": [ok(), error(503), ok()], "b": [ok()]}, TIERS)
+    reply = None
+    for count in (1, 2, 3):
+        reply = await world.run(messages=turns(count))
+        assert reply.status == 200
+        await world.clock.advance(60)
+    assert world.asked() == ["a", "a", "b", "b"]
+
+
+async def test_a_pin_and_another_chain_are_as_they_were() -> None:
+    world = World({"a": [ok(), error(503), ok()], "b": [ok()]}, TIERS)
+    await world.run(messages=turns(1))
+    await world.run(messages=turns(2))
+    await world.clock.advance(60)
+    await world.run(messages=turns(3))
+    await world.run("other", messages=turns(3))
+    await world.run("a/big", messages=turns(3))
+    assert world.asked() == ["a", "a", "b", "b", "a", "a"]
+
+
+async def test_a_session_that_is_named_is_one_conversation_whatever_is_said() -> None:
+    world = World({"a": [ok()]}, KEYS)
+    for count, about in ((1, "Hi"), (2, "A summary"), (3, "Another")):
+        call = world.call(messages=turns(count, about))
+        call.session = "s-1"
+        await world.engine.run(call)
+        await world.run(messages=turns(1, f"elsewhere {count}"))
+    assert keys_of(world) == "ab" + "ab" + "ab"
+    await world.run(messages=turns(2, "A summary"))
+    await world.run(messages=turns(2, "Another"))
+    assert keys_of(world)[-2:] == "ab"
+
+
+async def test_a_stream_is_remembered_from_its_first_word_and_a_reload_keeps_it() -> None:
+    world = World({"a": [stream(WORD, HANG), ok()]}, KEYS)
+    reply = await world.run(messages=turns(1), stream=True)
+    world.engine.adopt(parse(KEYS, ENVIRON))
+    await world.run(messages=turns(2))
+    assert keys_of(world) == "aa"
+    assert isinstance(reply.body, Stream)
+    reply.body.close()
+    assert world.ledger.leased() == 0
+
+
+async def test_a_conversation_waits_in_the_line_like_all_others_and_nothing_is_held_for_it() -> None:
+    text = KEYS.replace("patience: 0", "patience: 90").replace(
+        "[env:A, env:B]", "[{key: env:A, rpm: 1}, {key: env:B, rpm: 1}]"
+    )
+    world = World({"a": [ok()]}, text.replace("[a/big, b/big]", "[a/big]"))
+    await world.run(messages=turns(1))
+    await world.run()
+    first = asyncio.create_task(world.run(messages=turns(1, "another")))
+    await settle()
+    second = asyncio.create_task(world.run(messages=turns(2)))
+    await world.clock.advance(70)
+    assert (await first).status == (await second).status == 200
+    assert keys_of(world) == "ab" + "ab"
+    assert world.ledger.leased() == 0

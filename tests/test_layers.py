@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-BELOW_APP = "errors clock redact routing wire catalog config upstream store log engine web simulator"
+BELOW_APP = "errors clock redact routing wire catalog config upstream store memory log engine web simulator"
 
 # layer: what of chain429 it may import | what other packages
 TABLE = {
@@ -29,6 +29,7 @@ TABLE = {
     "config": "errors routing wire catalog | pydantic yaml",
     "upstream": "errors clock wire config | aiohttp",
     "store": "errors clock routing | peewee",
+    "memory": "errors clock routing config store |",
     "log": "errors redact store |",
     "engine": "errors clock routing wire config upstream store |",
     "web": "errors clock redact routing wire catalog config upstream store engine | aiohttp jinja2",

@@ -154,6 +154,7 @@ class Free(_Data):
 class Preset(_Data):
     """One provider.
 
+    ``dialect``: what it is asked in; ``vendor``: it made that dialect, so it takes all of it, and signs for itself.
     ``env``: the names under which its key is usually found, most usual first; ``variables``: parts of the base URL and
     the environment variable each is usually found in. ``tier`` orders the default chain: free first, paid last; local
     servers are never added by themselves. ``day`` says when daily limits begin anew: ``rolling`` or a time zone whose
@@ -167,7 +168,8 @@ class Preset(_Data):
     env: tuple[str, ...] = ()
     variables: dict[str, str] = {}
     auth: Literal["bearer", "x-api-key", "none"] = "bearer"
-    dialect: Literal["chat"] = "chat"
+    dialect: Literal["chat", "messages"] = "chat"
+    vendor: bool = False
     tier: Literal["free", "trial", "paid", "local"]
     models: ModelList = ModelList()
     family: Annotated[str, AfterValidator(_family)] = "generic"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chain429.routing.saved import Json, members, number, text
 from chain429.routing.status import BreakerState
 
 
@@ -94,3 +95,19 @@ class Breaker:
     def adopt(self, policy: BreakerPolicy) -> None:
         """Go on with what was learned under new numbers (after a reload)."""
         self._policy = policy
+
+    def saved(self) -> dict[str, Json]:
+        """What a restart must not forget, for ``restore``; empty where that is nothing.
+
+        A probe ends with the process that made it: the next call is the next one.
+        """
+        if not self._row and self._opened is None:
+            return {}
+        return {"row": self._row, "opened": self._opened, "reason": self.last_reason}
+
+    def restore(self, saved: object) -> None:
+        """Go on from what ``saved`` gave, as far as that is sound."""
+        found = dict(members(saved))
+        self._row = int(number(found.get("row"), most=1e6) or 0)
+        self._opened = number(found.get("opened"))
+        self.last_reason = text(found.get("reason"))

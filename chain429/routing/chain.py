@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from fnmatch import fnmatchcase
 
 from chain429.routing.headers import Metric
@@ -18,6 +18,14 @@ class Strategy(StrEnum):
     ROUND_ROBIN = "round_robin"
     PRIORITY = "priority"
     WEIGHTED = "weighted"
+
+
+class Cost(IntEnum):
+    """What calls cost, to compare: nothing (free tiers, one's own servers), credit once given, money."""
+
+    FREE = 0
+    TRIAL = 1
+    PAID = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,8 @@ class Provider:
     """What choosing needs to know of a provider.
 
     ``shared``: globs of the models that count against one bucket. ``up_front``: it charges all the tokens that a
-    request allows to be made before it makes any.
+    request allows to be made before it makes any. ``free_models``: globs of the models that cost nothing, where all
+    others cost money; without any, ``cost`` is that of all.
     """
 
     id: str
@@ -55,6 +64,8 @@ class Provider:
     provision: Provision = field(default_factory=Provision)
     shared: tuple[str, ...] = ()
     up_front: bool = False
+    cost: Cost = Cost.FREE
+    free_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +90,16 @@ class Entry:
     provider: Provider
     model: str
     targets: tuple[Target, ...]
+    cost: Cost = Cost.FREE
 
     @classmethod
     def of(cls, provider: Provider, model: str) -> Entry:
         bucket = next((glob for glob in provider.shared if fnmatchcase(model, glob)), model)
         targets = tuple(Target(provider.id, model, key.id, key.account, bucket) for key in provider.credentials)
-        return cls(provider, model, targets)
+        cost = provider.cost
+        if provider.free_models:
+            cost = Cost.FREE if any(fnmatchcase(model, glob) for glob in provider.free_models) else Cost.PAID
+        return cls(provider, model, targets, cost)
 
     @property
     def name(self) -> str:
@@ -93,10 +108,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Tiers in strict order; the entries of one tier are of equal rank."""
+    """Tiers in strict order; the entries of one tier are of equal rank. ``affinity``: conversations are kept where
+    they are, by the rule of ``routing.affinity``."""
 
     name: str
     tiers: tuple[tuple[Entry, ...], ...]
+    affinity: bool = True
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it matters where a conversation was served: not where there is one target only."""
+        first = self.tiers[0]
+        return self.affinity and (len(self.tiers) > 1 or len(first) > 1 or len(first[0].targets) > 1)
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -6,12 +6,13 @@ and a success ends it. Everything is computed from stored times and ``now``."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from chain429.routing.chain import Target
 from chain429.routing.outcome import Kind, Outcome, Scope
+from chain429.routing.saved import Json, members, number, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ GROWTH: Mapping[Kind, Growth] = MappingProxyType(
         Kind.GONE: Growth(3600, 24 * 3600),
     }
 )
+
+_SCOPES: Mapping[str, Scope] = MappingProxyType({scope.value: scope for scope in Scope})
+_KINDS: Mapping[str, Kind] = MappingProxyType({kind.value: kind for kind in GROWTH})
 
 _UNTESTED = Growth(60, 3600)
 
@@ -140,3 +144,39 @@ class Cooldowns:
         for key in ended:
             del self._held[key]
         return bool(ended)
+
+    def forget(self, ids: Container[str]) -> None:
+        """Forget the cooldowns of these accounts, credentials and providers."""
+        self._held = {key: held for key, held in self._held.items() if key[1] not in ids}
+
+    def saved(self, now: float) -> dict[str, Json]:
+        """All that hold, or whose strikes still count, for ``restore``: by scope and the two ids of the key."""
+        scopes: dict[str, dict[str, dict[str, Json]]] = {}
+        for (scope, one, other), held in self._held.items():
+            if now - held.until < GROWTH[held.kind].longest:
+                scopes.setdefault(scope.value, {}).setdefault(one, {})[other] = {
+                    "kind": held.kind.value,
+                    "reason": held.reason,
+                    "since": held.since,
+                    "until": held.until,
+                    "strikes": held.strikes,
+                }
+        return {**scopes}
+
+    def restore(self, saved: object, now: float) -> None:
+        """Go on from what ``saved`` gave, as far as that is sound."""
+        for scope, ones in members(saved):
+            for one, others in members(ones):
+                for other, held in members(others):
+                    found = _restored(dict(members(held)), now)
+                    if found and scope in _SCOPES and len(self._held) < _MOST:
+                        self._held[_SCOPES[scope], one, other] = found
+
+
+def _restored(saved: Mapping[str, object], now: float) -> Cooldown | None:
+    kind = _KINDS.get(text(saved.get("kind")))
+    since, until = number(saved.get("since")), number(saved.get("until"))
+    strikes = number(saved.get("strikes"), most=1e6)
+    if kind is None or since is None or until is None or strikes is None:
+        return None
+    return Cooldown(kind, text(saved.get("reason")), since, min(until, now + _LONGEST), int(strikes))

@@ -7,18 +7,20 @@ caller brings ``now`` and does the waiting.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chain429.routing.breaker import Breaker, BreakerPolicy
 from chain429.routing.chain import Chain, Entry, Provider, Strategy, Target
 from chain429.routing.cooldown import Cooldowns
 from chain429.routing.estimate import Estimates
-from chain429.routing.headers import Reading
-from chain429.routing.limits import Lease, Limits, Need
-from chain429.routing.outcome import CONSEQUENCES, Kind, Outcome
+from chain429.routing.headers import Metric, Reading
+from chain429.routing.limits import Lease, Lesson, Limits, Need, Room
+from chain429.routing.outcome import CONSEQUENCES, Kind, Outcome, Scope
 from chain429.routing.pool import Pool
+from chain429.routing.saved import Json, members, number, pairs
 from chain429.routing.status import ChainStatus, TargetState, TargetStatus
+from chain429.routing.window import Window
 
 _STATES: dict[Kind, TargetState] = {
     Kind.QUOTA_SPENT: "exhausted",
@@ -29,6 +31,10 @@ _STATES: dict[Kind, TargetState] = {
 _CEILING_SECONDS = 3600.0
 # Clients can name models at will, so what is remembered of them is bounded.
 _MOST = 10_000
+# Of what ``snapshot`` gives. It rises when what is saved takes on another meaning, not when something is added.
+_FORMAT = 1
+# Older than this, in seconds, nothing that is in a snapshot holds: it is the longest window that any provider has.
+_OLDEST = Window.MONTH.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Refusal:
     reason: str
     until: float | None = None
     limited: bool = False  # whether a rate limit or a quota is the cause
-    estimated: bool = False  # nothing is known for sure that speaks against it
+    known_until: float = math.inf  # from then on it is only believed: a request that would fail otherwise may try
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +57,13 @@ class _BenchedEntry:
 
 
 class Ledger:
-    """Limits, cooldowns, breakers and loads of every target."""
+    """Limits, cooldowns, breakers and loads of every target.
+
+    ``changed``: something was learned since the last ``snapshot``.
+    """
 
     def __init__(self, policy: BreakerPolicy) -> None:
+        self.changed = False
         self._policy = policy
         self._breakers: dict[str, Breaker] = {}
         self._limits = Limits()
@@ -127,7 +137,7 @@ class Ledger:
             never = math.isinf(shortage.until)
             state: TargetState | None = None if shortage.estimated else "exhausted" if shortage.spent else "cooling"
             until = None if never else shortage.until
-            return Refusal(state, shortage.reason, until, limited=not never, estimated=shortage.estimated)
+            return Refusal(state, shortage.reason, until, not never, shortage.known_until)
         ceiling = self._ceilings.get((target.provider, target.model))
         if ceiling and need.size >= ceiling[0] and 0 <= now - ceiling[1] < _CEILING_SECONDS:
             return Refusal(None, f"a request of {ceiling[0]} bytes was too large for it")
@@ -135,6 +145,7 @@ class Ledger:
 
     def take(self, provider: Provider, target: Target, need: Need, now: float) -> Lease:
         """A call goes out; every one is followed by exactly one ``learn``."""
+        self.changed = True
         need = self._estimates.need(target.model, need, up_front=provider.up_front)
         lease = self._limits.take(target, need, now, up_front=provider.up_front)
         self.breaker(target.provider).start(lease, now)
@@ -143,6 +154,7 @@ class Ledger:
 
     def give_back(self, lease: Lease, now: float) -> None:
         """The call was not made after all; instead of ``learn``."""
+        self.changed = True
         self._pool.done(lease.target)
         self._limits.release(lease, now)
         self.breaker(lease.target.provider).undecided(lease)
@@ -150,6 +162,7 @@ class Ledger:
 
     def observe(self, lease: Lease, readings: Iterable[Reading], now: float) -> None:
         """What the provider reported in an answer's headers."""
+        self.changed = True
         self._limits.observe(lease.target, readings, lease, now)
 
     def answering(self, lease: Lease) -> None:
@@ -157,21 +170,22 @@ class Ledger:
         breaker = self.breaker(lease.target.provider)
         if breaker.until is not None:
             breaker.answering(lease)
+            self.changed = True
             self._benched_entries.clear()
 
     def learn(self, lease: Lease, outcome: Outcome, tokens: tuple[int | None, int | None], now: float) -> float | None:
         """What became of the call. Returns until when it benches the target, if it does."""
+        self.changed = True
         target = lease.target
         self._pool.done(target)
         if outcome.kind in (Kind.SERVED, Kind.BROKEN, Kind.CANCELLED):
             self._limits.settle(lease, *tokens, now)
         else:
             self._limits.release(lease, now)
-        if outcome.hit is not None:
-            self._limits.refused(target, outcome.hit, lease.need, now)
+        lesson = self._refused(lease, outcome, now)
         breaker = self.breaker(target.provider)
         if outcome.kind is Kind.SERVED:
-            self._estimates.learn(target.model, lease.need.size, *tokens)
+            self._estimates.learn(target.model, lease.need.size, *tokens, lease.need.most)
             was_open = breaker.until is not None
             breaker.succeeded(lease)
             if self._cooldowns.clear(target, before=lease.began) or was_open:
@@ -188,8 +202,22 @@ class Ledger:
             breaker.succeeded(lease)
         if outcome.kind is Kind.TOO_LARGE:
             self._remember_size(target, lease.need.size, now)
+        if lesson is not None:
+            return lesson.until
         cooldown = self._cooldowns.bench(target, outcome, now)
         return cooldown.until if cooldown else None
+
+    def _refused(self, lease: Lease, outcome: Outcome, now: float) -> Lesson | None:
+        """Learn which limit refused. Returns what that comes to, where no bench is needed besides."""
+        hit = outcome.hit
+        if hit is None and outcome.kind is not Kind.RATE_LIMITED:
+            return None
+        lesson = self._limits.refused(lease.target, hit, lease.need, outcome.until, now)
+        tokens = hit is not None and hit.metric != "requests"
+        if tokens and lesson.fitted and not (lease.up_front and lease.need.most is not None):
+            self._estimates.too_low(lease.target.model)
+        # Where tokens are short, a smaller request may fit; and of what our count foresaw, it knows the end.
+        return lesson if outcome.scope is Scope.MODEL and (tokens or lesson.foreseen) else None
 
     def _remember_size(self, target: Target, size: int, now: float) -> None:
         if len(self._ceilings) >= _MOST:
@@ -201,6 +229,7 @@ class Ledger:
 
     def refuses_param(self, target: Target, name: str) -> None:
         """The model at this provider does not take the parameter: do not send it again."""
+        self.changed = True
         key = (target.provider, target.model)
         if len(self._refused_params) >= _MOST and key not in self._refused_params:
             self._refused_params.clear()
@@ -211,6 +240,7 @@ class Ledger:
 
     def clear(self, target: Target) -> None:
         """A user says that the target is fine: forget what speaks against it."""
+        self.changed = True
         self._cooldowns.clear(target)
         self._limits.clear(target)
         self.breaker(target.provider).reset()
@@ -253,9 +283,94 @@ class Ledger:
         )
 
     def _target_status(self, target: Target, now: float) -> TargetStatus:
+        limits = self._limits.status(target, now)
         refusal = self.refusal(target, Need(), now)
-        if refusal is None or refusal.state is None:
-            return TargetStatus(target.provider, target.model, target.credential, "available", "", None)
-        return TargetStatus(
-            target.provider, target.model, target.credential, refusal.state, refusal.reason, refusal.until
-        )
+        state: TargetState = "tracking" if any(limit.left is not None for limit in limits) else "available"
+        reason, until = "", None
+        if refusal is not None and refusal.state is not None:
+            state, reason, until = refusal.state, refusal.reason, refusal.until
+        elif self.breaker(target.provider).state(now) == "half-open":
+            state, reason = "half-open", f"the next request tests it: {self.breaker(target.provider).last_reason}"
+        return TargetStatus(target.provider, target.model, target.credential, state, reason, until, limits)
+
+    def room(self, target: Target, metric: Metric, now: float) -> Room | None:
+        """What is left of the target's scarcest limit on ``metric``, whatever else speaks against the target."""
+        return self._limits.room(target, metric, now)
+
+    def seen(self, target: Target) -> bool:
+        """Whether it was ever called, or another that shares its limits."""
+        return self._limits.seen(target)
+
+    def forget(self, ids: Container[str]) -> None:
+        """Forget all of these providers, credentials and accounts: what has these ids now is another than before."""
+        self.changed = True
+        self._limits.forget(ids)
+        self._cooldowns.forget(ids)
+        self._breakers = {key: breaker for key, breaker in self._breakers.items() if key not in ids}
+        self._ceilings = {key: ceiling for key, ceiling in self._ceilings.items() if key[0] not in ids}
+        self._refused_params = {key: names for key, names in self._refused_params.items() if key[0] not in ids}
+        self._benched_entries.clear()
+
+    def snapshot(self, now: float) -> dict[str, Json]:
+        """All that a restart must not forget, for ``restore``; a copy of its own, keyed by ids.
+
+        Whose turn it is among equals is not in it, nor which calls are under way (see ``Bucket.saved``).
+        """
+        found: dict[str, Json] = {}
+        for _ in self.save(found, now):
+            pass
+        return found
+
+    def save(self, into: dict[str, Json], now: float) -> Iterator[None]:
+        """``snapshot`` in steps of less than a millisecond, between which calls may go out and come back."""
+        self.changed = False
+        limits: dict[str, dict[str, Json]] = {}
+        breakers = {provider: breaker.saved() for provider, breaker in self._breakers.items()}
+        into |= {
+            "format": _FORMAT,
+            "at": now,
+            "cooldowns": self._cooldowns.saved(now),
+            "breakers": {provider: saved for provider, saved in breakers.items() if saved},
+            "estimates": self._estimates.saved(),
+            "ceilings": _by_provider(
+                (key, [*ceiling]) for key, ceiling in self._ceilings.items() if now - ceiling[1] < _CEILING_SECONDS
+            ),
+            "refused_params": _by_provider((key, sorted(names)) for key, names in self._refused_params.items()),
+            "limits": limits,
+        }
+        return self._limits.save(limits, now)
+
+    def restore(self, snapshot: object, now: float) -> str | None:
+        """Go on from a snapshot, as far as it is sound; once, after ``configure`` and before the first call.
+
+        All times in it are Unix seconds, so what has ended meanwhile is gone by itself. Returns why nothing at all was
+        taken from it, in plain words, or None.
+        """
+        saved = dict(members(snapshot))
+        at = number(saved.get("at"))
+        if saved.get("format") != _FORMAT or at is None:
+            return "it was written by another version, or is damaged"
+        if abs(now - at) > _OLDEST:
+            return f"it was written {abs(now - at) / 86400:.0f} days {'ago' if at < now else 'ahead of the clock'}"
+        self._limits.restore(saved.get("limits"), now)
+        self._cooldowns.restore(saved.get("cooldowns"), now)
+        self._estimates.restore(saved.get("estimates"))
+        for provider, breaker in members(saved.get("breakers")):
+            self.breaker(provider).restore(breaker)
+        for provider, models in members(saved.get("ceilings")):
+            for model, ceiling in members(models):
+                for size, since in pairs(ceiling):
+                    self._ceilings[provider, model] = (int(size), since)
+        for provider, models in members(saved.get("refused_params")):
+            for model, names in members(models):
+                known = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+                self._refused_params[provider, model] = frozenset(known)
+        self._benched_entries.clear()
+        return None
+
+
+def _by_provider(found: Iterable[tuple[tuple[str, str], Json]]) -> dict[str, dict[str, Json]]:
+    providers: dict[str, dict[str, Json]] = {}
+    for (provider, model), value in found:
+        providers.setdefault(provider, {})[model] = value
+    return providers

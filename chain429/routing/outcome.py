@@ -145,11 +145,13 @@ CONSEQUENCES: Mapping[Kind, Consequence] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """The limit that a refusal named: what it counts, over what, and its size, where that was said."""
+    """The limit that a refusal named: what it counts, over what, its size and how much of it was used, where that
+    was said."""
 
     metric: Metric
     window: Window
     amount: float | None = None
+    used: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,18 +363,22 @@ def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
         row.step if scope is None or scope is row.scope else _STEPS[scope],
         param,
         limit,
-        _hit(hit.metric or ("requests" if "requests" in limit else None), window, hit.amount),
+        _hit(hit.metric or ("requests" if "requests" in limit else None), window, hit.amount, hit.used),
     )
 
 
-def _hit(metric: Metric | None, window: Window | None, amount: str) -> Hit | None:
+def _hit(metric: Metric | None, window: Window | None, amount: str, used: str) -> Hit | None:
     if metric is None or window is None:
         return None
+    size = _number(amount)
+    return Hit(metric, window, size or None, _number(used))
+
+
+def _number(text: str) -> float | None:
     try:
-        size = float(amount)
+        return float(text)
     except ValueError:
-        size = 0.0
-    return Hit(metric, window, size if size > 0 else None)
+        return None
 
 
 # What may not be tried again where an outcome benches more, or less, than its kind usually does.
@@ -422,7 +428,7 @@ def _until(
         return calendar if own is None else own
     if wait is not None:
         return min(wait, longest)
-    return own or now + (Window.DAY.seconds if window is Window.WEEK else _LOOK_AGAIN)
+    return own or min(now + (Window.DAY.seconds if window is Window.WEEK else _LOOK_AGAIN), longest)
 
 
 def _moment(failure: Failure, provision: Provision, now: float) -> float | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 
-from chain429.routing.chain import Chain, Provider, Target
+from chain429.routing.affinity import Home
+from chain429.routing.chain import Chain, Entry, Provider, Target
 from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Need
 from chain429.routing.outcome import Kind, Outcome, Step
@@ -17,11 +19,13 @@ class Walk:
     """One request's way down its chain.
 
     ``next`` gives the target to try, ``after`` says what became of it; what was passed over, and why, is in
-    ``skipped``. ``again`` starts anew from the top after a wait.
+    ``skipped``. ``again`` starts anew from the top after a wait. ``home`` is where the request's conversation was
+    served last, if that is to be preferred.
     """
 
-    def __init__(self, chain: Chain, need: Need, ledger: Ledger) -> None:
+    def __init__(self, chain: Chain, need: Need, ledger: Ledger, home: Home | None = None) -> None:
         self._chain = chain
+        self._home = home
         self.need = need
         self._ledger = ledger
         self._outcomes: dict[Target, Outcome] = {}
@@ -33,26 +37,39 @@ class Walk:
     def next(self, now: float, *, bold: bool = False) -> tuple[Provider, Target] | None:
         """The next target whose call would not be wasted, or None when there is none.
 
-        ``bold``: also those against which only an estimate speaks.
+        ``bold``: also those of which it is only believed, not known, that it would be.
         """
+        if self._home is not None and self._is_at_home(self._home, now):
+            return self._home.entry.provider, self._home.target
         for tier in self._chain.tiers:
             for entry in self._ledger.order_tier(tier, self.need, now):
-                if entry.provider.id in self._closed_providers:
-                    continue
-                if (entry.provider.id, entry.model) in self._closed_entries:
-                    continue
-                refusals = self._ledger.refusals(entry, self.need, now)
-                self._pass_over(refusals)
-                left = [
-                    target
-                    for target in entry.targets
-                    if target not in self._tried and (target not in refusals or (bold and refusals[target].estimated))
-                ]
+                left = self._left(entry, now, bold=bold)
                 if left:
                     target = self._ledger.first(entry, left, self.need, now)
                     self.skipped.pop(target, None)
                     return entry.provider, target
         return None
+
+    def _is_at_home(self, home: Home, now: float) -> bool:
+        """Whether the conversation's own target is available, and nothing is that goes before it."""
+        if home.target not in self._left(home.entry, now) or any(self._left(entry, now) for entry in home.yields_to):
+            return False
+        self.skipped.pop(home.target, None)
+        return True
+
+    def _left(self, entry: Entry, now: float, *, bold: bool = False) -> list[Target]:
+        """Those of an entry's targets that may be tried now; the others are noted with what speaks against them."""
+        if entry.provider.id in self._closed_providers or (entry.provider.id, entry.model) in self._closed_entries:
+            return []
+        refusals = self._ledger.refusals(entry, self.need, now)
+        self._pass_over(refusals)
+        return [
+            target
+            for target in entry.targets
+            if target not in self._tried
+            and self._told(target) <= now
+            and (target not in refusals or (bold and refusals[target].known_until <= now))
+        ]
 
     def _pass_over(self, refusals: Mapping[Target, Refusal]) -> None:
         if self._tried:
@@ -81,15 +98,36 @@ class Walk:
     def soonest(self, now: float) -> float | None:
         """When the first of those that ``again`` would try frees (Unix seconds), as far as that is known."""
         times = []
+        for target, refusal in self._ahead(now):
+            until = self._told(target) if refusal is None else refusal.until
+            if until is not None:
+                times.append(until)
+        return min(times, default=None)
+
+    def doubtful(self, now: float) -> float | None:
+        """From when on it is not known of the first of those that its call would be wasted: ``now`` if of one it isn't
+        known already; None where that time is not known."""
+        times = [self._told(target) if refusal is None else refusal.known_until for target, refusal in self._ahead(now)]
+        soonest = min(times, default=math.inf)
+        return None if math.isinf(soonest) else max(soonest, now)
+
+    def _ahead(self, now: float) -> Iterator[tuple[Target, Refusal | None]]:
+        """The targets that are not open now, but may be later, and what the ledger has against them."""
         for tier in self._chain.tiers:
             for entry in tier:
                 refusals = self._ledger.refusals(entry, self.need, now)
-                times += [
-                    refusal.until
-                    for target, refusal in refusals.items()
-                    if refusal.until is not None and not self._is_final(target)
-                ]
-        return min(times, default=None)
+                for target in entry.targets:
+                    refusal = refusals.get(target)
+                    if (refusal is not None or self._told(target) > now) and not self._is_final(target):
+                        yield target, refusal
+
+    def _told(self, target: Target) -> float:
+        """When this request may come back, where the target refused it for its tokens and smaller ones may still go
+        there; minus infinity else: of what is for all the ledger knows."""
+        outcome = self._outcomes.get(target)
+        if outcome is None or outcome.until is None or outcome.hit is None or outcome.hit.metric == "requests":
+            return -math.inf
+        return outcome.until
 
     def _is_final(self, target: Target) -> bool:
         for tried, outcome in self._outcomes.items():

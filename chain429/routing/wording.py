@@ -17,12 +17,16 @@ from chain429.routing.window import Window
 
 @dataclass(frozen=True, slots=True)
 class NamedLimit:
-    """The limit that was hit, as far as it is named: ``requests per day``, its window, size as written, and metric."""
+    """The limit that was hit, as far as it is named: ``requests per day``, its window, size as written, and metric.
+
+    ``used`` is how much of it was used when it refused, as written.
+    """
 
     name: str = ""
     window: Window | None = None
     amount: str = ""
     metric: Metric | None = None
+    used: str = ""
 
 
 UNNAMED = NamedLimit()
@@ -54,6 +58,7 @@ _METRIC = re.compile(
 )
 _BEFORE = re.compile(r"([0-9][0-9,.]*) (?:api )?$")
 _AMOUNT = re.compile(r"\b(?:limit(?:ed to| is|:)?|max \w+:) ?(?P<amount>[0-9][0-9,]*)")
+_USED = re.compile(r"\b(?:used|current usage):? ?(?P<used>[0-9][0-9,]*)")
 _WINDOWS: Mapping[str, Window] = MappingProxyType(
     {
         "sec": Window.SECOND,
@@ -101,4 +106,11 @@ def _limit_in(text: str, size: float | None = None) -> NamedLimit:
     window = _WINDOWS[found["per"] or found["slash"] or found["unit"] or found.lastgroup or ""]
     metric = before["metric"] if before else found["short"] or ""
     metric = _METRICS.get(metric, metric)
-    return NamedLimit(f"{metric} per {window}" if metric else "", window, amount, _COUNTED.get(metric))
+    used = _USED.search(text)
+    return NamedLimit(
+        f"{metric} per {window}" if metric else "",
+        window,
+        amount,
+        _COUNTED.get(metric),
+        used["used"].replace(",", "") if used else "",
+    )

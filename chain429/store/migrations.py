@@ -61,9 +61,19 @@ def m0001_requests_and_attempts(connection: sqlite3.Connection) -> None:
         ) WITHOUT ROWID""")
 
 
+def m0002_state(connection: sqlite3.Connection) -> None:
+    """What is kept over a restart."""
+    connection.execute("""
+        CREATE TABLE "state" (
+            "name" TEXT NOT NULL PRIMARY KEY,
+            "value" TEXT NOT NULL,
+            "written_at" REAL NOT NULL
+        )""")
+
+
 _MIGRATION = 'CREATE TABLE IF NOT EXISTS "migration" ("name" TEXT NOT NULL PRIMARY KEY, "applied" REAL NOT NULL)'
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m0001_requests_and_attempts,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m0001_requests_and_attempts, m0002_state)
 
 
 def migrate(database: SqliteDatabase, now: float) -> None:

@@ -59,6 +59,14 @@ class Attempt(Model):
         without_rowid = True
 
 
+class State(Model):
+    """What is kept by name over a restart: ``value`` is JSON, ``written_at`` Unix seconds."""
+
+    name = TextField(primary_key=True)
+    value = TextField()
+    written_at = FloatField()
+
+
 class Migration(Model):
     """A migration that this file has been through; ``applied`` is Unix seconds."""
 

@@ -1,7 +1,8 @@
 """The writing side of the log: a bounded queue and one thread.
 
 ``record`` costs the request an append; everything that can wait, block or fail happens in the thread. What comes in is
-redacted and cut to size here, at the sink, so that nothing upstream has to be trusted to have done it.
+redacted and cut to size here, at the sink, so that nothing upstream has to be trusted to have done it. What is to be
+kept over a restart (``keep``) goes the same way, beside the queue.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from peewee import Model, PeeweeException, SqliteDatabase
 
 from chain429.clock import Clock
 from chain429.errors import StartError
-from chain429.store import disk
+from chain429.routing.saved import Json
+from chain429.store import disk, state
 from chain429.store.migrations import connection_of
 from chain429.store.models import Attempt, Request
 from chain429.store.records import RequestRecord
 
 _BATCH = 500  # as many records as this are written without waiting for more
 _LONGEST_PAUSE = 30.0  # seconds between tries at a disk that keeps failing
+_BREATH_AFTER = 4096  # characters of JSON at once
+_BREATH = 0.0002  # seconds
 _LONGEST_TEXT = 2000  # characters kept of an error or a reason
 _LONGEST_NAME = 200  # characters kept of the model's name as the client wrote it
 _MOST_TOKENS = 10**12  # in one request; a provider may claim any number, and sums have to fit into 64 bits
@@ -35,9 +39,9 @@ _Value = str | int | float | None
 class Store:
     """Writes requests to SQLite, in batches, from one thread that starts with the first record.
 
-    Order of calls: ``open``, then ``record`` from any thread, then ``close``. ``redact`` is given every text that may
-    hold a stranger's words. ``capacity`` bounds the queue (the oldest are dropped first), ``interval`` is how many
-    seconds a batch may gather, ``patience`` how many to wait for another process's lock in one try.
+    Order of calls: ``open``, then ``record`` and ``keep`` from any thread, then ``close``. ``redact`` is given every
+    text that may hold a stranger's words. ``capacity`` bounds the queue (the oldest are dropped first), ``interval`` is
+    how many seconds a batch may gather, ``patience`` how many to wait for another process's lock in one try.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class Store:
         self._patience = patience
         self._changed = threading.Condition(threading.Lock())  # guards all that follows up to the connection
         self._pending: deque[RequestRecord] = deque()
+        self._kept: dict[str, Json] = {}  # to be kept, by name: the newest only
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._hurry = threading.Event()  # set when closing
         self._asked = 0  # flushes asked for
         self._answered = 0  # flushes that have had their try
         self._problem: str | None = None
@@ -104,11 +110,28 @@ class Store:
             if len(self._pending) in (1, _BATCH):
                 self._changed.notify_all()
 
+    def keep(self, name: str, value: Json) -> None:
+        """Take a value to be kept under ``name``, instead of any before; it must not be changed after that.
+
+        Texts in it are redacted, names of members are taken for ids. Never blocks on the disk and never raises.
+        """
+        with self._changed:
+            if self._closing:
+                return
+            self._kept[name] = value
+            if self._thread is None:
+                self._start()
+            self._changed.notify_all()
+
+    def kept(self, name: str) -> object:
+        """What was kept under ``name`` and is written; None where nothing was. Raises ``StoreError``."""
+        return state.read(self.path, name, self._patience)
+
     def flush(self) -> bool:
         """Wait until everything recorded so far has been tried, or the store is closed; False when writing failed."""
         with self._changed:
             if self._thread is None:
-                return not self._pending
+                return not self._pending and not self._kept
             self._asked += 1
             ticket = self._asked
             self._changed.notify_all()
@@ -119,6 +142,7 @@ class Store:
         """Write what is queued, with one try, and stop the thread. What does not go in is dropped and counted."""
         with self._changed:
             self._closing = True
+            self._hurry.set()
             thread = self._thread
             self._changed.notify_all()
         if thread is not None:
@@ -142,15 +166,17 @@ class Store:
         pause = self._interval
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._hurried())
+                self._changed.wait_for(lambda: self._pending or self._kept or self._hurried())
                 self._changed.wait_for(lambda: self._hurried() or self._full(), pause)
                 closing, asked = self._closing, self._asked
-                batch = list(self._pending)
+                batch, kept = list(self._pending), self._kept
                 self._pending.clear()
-            problem = self._try(batch)
+                self._kept = {}
+            problem = self._try(batch, kept)
             with self._changed:
                 if problem is not None:
                     self._put_back(batch)
+                    self._kept = {**kept, **self._kept}
                 pause = self._interval if problem is None else min(pause * 2, _LONGEST_PAUSE)
                 self._problem = problem
                 self._answered = asked
@@ -171,22 +197,36 @@ class Store:
             self._pending.popleft()
             self.dropped += 1
 
-    def _try(self, batch: list[RequestRecord]) -> str | None:
-        """Write ``batch``; what is wrong with the disk, if it did not go in and is to be tried again."""
-        if not batch:
-            return self._problem
+    def _try(self, batch: list[RequestRecord], kept: dict[str, Json]) -> str | None:
+        """Write ``batch``, then ``kept``, and empty what is dealt with; what is wrong with the disk, if anything is.
+
+        What is not empty after that is to be tried again.
+        """
+        problem = self._problem
+        if batch:
+            problem = self._try_one(lambda: self._write(batch), lambda error: self._give_up(batch, error))
+            if problem is None:
+                batch.clear()
+        if kept and not batch:
+            problem = self._try_one(lambda: self._write_kept(kept), self._give_up_kept)
+            if problem is None:
+                kept.clear()
+        return problem
+
+    def _try_one(self, write: Callable[[], None], give_up: Callable[[BaseException], None]) -> str | None:
+        """Write; what is wrong with the disk, if that is to be tried again."""
         try:
-            self._write(batch)
+            write()
         except disk.TROUBLE as error:
             cause = disk.cause(error)
             if isinstance(cause, disk.REFUSED):
-                self._give_up(batch, cause)
+                give_up(cause)
                 return None
             self._disconnect()
             self._distrusted = disk.damaged(cause)
             return f"the request log {self.path} can't be written: {cause}"
         except Exception as error:  # noqa: BLE001 - such as a redaction that fails: the thread has to outlive it
-            self._give_up(batch, error)
+            give_up(error)
         return None
 
     def _give_up(self, batch: list[RequestRecord], error: BaseException) -> None:
@@ -194,6 +234,26 @@ class Store:
         with self._changed:
             self.dropped += len(batch)
             self._notice = f"{len(batch)} requests were not logged ({type(error).__name__})"
+
+    def _give_up_kept(self, error: BaseException) -> None:
+        with self._changed:
+            self._notice = f"what was learned of limits can't be kept over a restart ({type(error).__name__})"
+
+    def _write_kept(self, kept: dict[str, Json]) -> None:
+        encoded = {name: self._encoded(value) for name, value in kept.items()}
+        state.write(self._connect(), encoded, self._clock.now())
+
+    def _encoded(self, value: Json) -> str:
+        pieces: list[str] = []
+        size = 0
+        for piece in state.encode(value, lambda words: self._text(words, _LONGEST_TEXT)):
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _BREATH_AFTER:
+                size = 0
+                # Else the thread of the requests would wait for the interpreter for as long as it takes.
+                self._hurry.wait(_BREATH)
+        return "".join(pieces)
 
     def _write(self, batch: list[RequestRecord]) -> None:
         database = self._connect()

@@ -1,4 +1,4 @@
-"""The API that clients call: OpenAI's paths, errors in OpenAI's words.
+"""The API that clients call: OpenAI's and Anthropic's paths, errors in the words that each path's clients know.
 
 It checks who asks, reads the request, hands it to the engine and sends what comes back; it knows no provider. One
 plain handler, no routes or middlewares: this is the hot path.
@@ -6,12 +6,14 @@ plain handler, no routes or middlewares: this is the hot path.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -24,9 +26,18 @@ from chain429.errors import RequestError
 from chain429.store.records import Recorder, RequestRecord
 from chain429.web.auth import Doors, Peer
 from chain429.wire.chat import CHAT, ChatRequest
-from chain429.wire.dialect import Problem
+from chain429.wire.chat import PATH as CHAT_PATH
+from chain429.wire.conversation import session_of
+from chain429.wire.dialect import ClientRequest, Dialect, Problem
+from chain429.wire.messages import MESSAGES, MessagesRequest
+from chain429.wire.messages import PATH as MESSAGES_PATH
+from chain429.wire.tokens import estimate_tokens
 
 _log = logging.getLogger("chain429.api")
+
+# The dialect of each path on which requests are served.
+_DIALECTS: Mapping[str, Dialect] = MappingProxyType({CHAT_PATH: CHAT, MESSAGES_PATH: MESSAGES})
+_COUNT_TOKENS = f"{MESSAGES_PATH}/count_tokens"
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 # How long a client may take to send its body.
@@ -73,25 +84,34 @@ class Api:
                 f"'Authorization: Bearer …' or 'x-api-key: …'; {self._token_hint}."
             )
             problem = Problem(401, message, "authentication_error", "invalid_api_key")
-            return self._problem(problem, identifier, {"x-should-retry": "false", "www-authenticate": "Bearer"})
-        if path == "/chat/completions":
+            headers = {"x-should-retry": "false", "www-authenticate": "Bearer"}
+            return self._problem(_spoken(request, path), problem, identifier, headers)
+        dialect = _DIALECTS.get(path)
+        if dialect is not None:
             if method != "POST":
-                return self._wrong_method(method, path, "POST", identifier)
-            return await self._chat(request, identifier, client, at, started)
+                return self._wrong_method(dialect, method, path, "POST", identifier)
+            return await self._ask(request, dialect, identifier, client, at, started)
+        if path == _COUNT_TOKENS:
+            if method != "POST":
+                return self._wrong_method(MESSAGES, method, path, "POST", identifier)
+            return await self._count(request, identifier)
         if path == "/models" or path.startswith("/models/"):
             if method not in ("GET", "HEAD"):
-                return self._wrong_method(method, path, "GET", identifier)
-            return self._models(path.removeprefix("/models").lstrip("/"), identifier)
-        message = f"There is no {method} {path} here; there are POST /v1/chat/completions and GET /v1/models."
-        return self._problem(Problem(404, message, code="unknown_url"), identifier)
+                return self._wrong_method(_spoken(request, path), method, path, "GET", identifier)
+            return self._models(request, path.removeprefix("/models").lstrip("/"), identifier)
+        message = (
+            f"There is no {method} {path} here; there are POST /v1/chat/completions, POST /v1/messages, "
+            "POST /v1/messages/count_tokens and GET /v1/models."
+        )
+        return self._problem(_spoken(request, path), Problem(404, message, code="unknown_url"), identifier)
 
-    async def _chat(
-        self, request: web.BaseRequest, identifier: str, client: str, at: float, started: float
+    async def _ask(
+        self, request: web.BaseRequest, dialect: Dialect, identifier: str, client: str, at: float, started: float
     ) -> web.StreamResponse:
         config = self._config()
-        parsed: ChatRequest | None = None
+        parsed: ClientRequest | None = None
         try:
-            parsed = ChatRequest.parse(await self._body(request, config.max_body))
+            parsed = _parse(dialect, await self._body(request, config.max_body), request.headers)
             chain = config.resolve(parsed.model)
             if chain is None:
                 known = ", ".join((*config.chains, *config.aliases))
@@ -103,15 +123,29 @@ class Api:
                     param="model",
                 )
         except RequestError as error:
-            problem = Problem(error.status, error.message, code=error.code, param=error.param)
-            response = self._problem(problem, identifier, {"connection": "close"} if error.status in (408, 413) else {})
-            self._recorder.record(self._refused(identifier, parsed, client, at, started, error))
-            return response
+            self._recorder.record(self._refused(identifier, dialect, parsed, client, at, started, error))
+            return self._wrong(dialect, error, identifier)
         patience = _patience(request.headers.get("x-chain429-patience"), config.patience)
-        reply = await self._engine.run(Call(identifier, parsed, chain, client, at, started, patience=patience))
+        session = session_of(request.headers) if chain.keeps else ""
+        call = Call(identifier, parsed, chain, client, at, started, patience=patience, session=session)
+        reply = await self._engine.run(call)
         if isinstance(reply.body, bytes):
             return _response(reply.status, reply.body, reply.headers)
         return await self._send(request, reply.status, reply.headers, reply.body)
+
+    async def _count(self, request: web.BaseRequest, identifier: str) -> web.Response:
+        """How many tokens a request would take, by estimate: no provider is asked."""
+        try:
+            body = await self._body(request, self._config().max_body)
+            parsed = MessagesRequest.parse(body, counting=True)
+        except RequestError as error:
+            return self._wrong(MESSAGES, error, identifier)
+        return _json(200, {"input_tokens": estimate_tokens(parsed.members.values)}, identifier)
+
+    def _wrong(self, dialect: Dialect, error: RequestError, identifier: str) -> web.Response:
+        problem = Problem(error.status, error.message, code=error.code, param=error.param)
+        headers = {"connection": "close"} if error.status in (408, 413) else {}
+        return self._problem(dialect, problem, identifier, headers)
 
     async def _send(
         self, request: web.BaseRequest, status: int, headers: Mapping[str, str], stream: Stream
@@ -145,42 +179,52 @@ class Api:
         except web.RequestPayloadError as error:
             raise RequestError(f"The request's body can't be decoded: {error}.", code="invalid_body") from None
 
-    def _models(self, name: str, identifier: str) -> web.Response:
+    def _models(self, request: web.BaseRequest, name: str, identifier: str) -> web.Response:
+        """The models that can be asked for: OpenAI's and Anthropic's members side by side, so that both kinds of
+        clients find theirs."""
         config = self._config()
         owners = dict.fromkeys(config.chains, "chain429")
         owners |= {alias: "chain429" for alias in config.aliases if "*" not in alias}
         for chain in config.chains.values():
             owners |= {f"{target.provider}/{target.model}": target.provider for target in chain.targets}
+        made = datetime.datetime.fromtimestamp(self._created, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        both = {"object": "model", "created": self._created, "type": "model", "created_at": made}
         rows = {
-            model: {"id": model, "object": "model", "created": self._created, "owned_by": owner}
-            for model, owner in owners.items()
+            model: {"id": model, "display_name": model, "owned_by": owner, **both} for model, owner in owners.items()
         }
         if not name:
-            return _json(200, {"object": "list", "data": list(rows.values())}, identifier)
+            ends = {"has_more": False, "first_id": next(iter(rows), None), "last_id": next(reversed(rows), None)}
+            return _json(200, {"object": "list", "data": list(rows.values()), **ends}, identifier)
         row = rows.get(unquote(name))
         if row:
             return _json(200, row, identifier)
         problem = Problem(404, f"There is no model {unquote(name)!r} here.", code="model_not_found", param="model")
-        return self._problem(problem, identifier)
+        return self._problem(_spoken(request, "/models"), problem, identifier)
 
-    def _wrong_method(self, method: str, path: str, allowed: str, identifier: str) -> web.Response:
+    def _wrong_method(self, dialect: Dialect, method: str, path: str, allowed: str, identifier: str) -> web.Response:
         problem = Problem(405, f"{method} is not allowed on {path}; use {allowed}.", code="method_not_allowed")
-        return self._problem(problem, identifier, {"allow": allowed})
+        return self._problem(dialect, problem, identifier, {"allow": allowed})
 
-    def _problem(self, problem: Problem, identifier: str, headers: Mapping[str, str] | None = None) -> web.Response:
-        return _response(
-            problem.status,
-            CHAT.error(problem),
-            {"content-type": "application/json", "x-request-id": identifier, **(headers or {})},
-        )
+    def _problem(
+        self, dialect: Dialect, problem: Problem, identifier: str, headers: Mapping[str, str] | None = None
+    ) -> web.Response:
+        told = {"content-type": "application/json", "x-request-id": identifier, "request-id": identifier}
+        return _response(problem.status, dialect.error(problem), {**told, **(headers or {})})
 
     def _refused(
-        self, identifier: str, parsed: ChatRequest | None, client: str, at: float, started: float, error: RequestError
+        self,
+        identifier: str,
+        dialect: Dialect,
+        parsed: ClientRequest | None,
+        client: str,
+        at: float,
+        started: float,
+        error: RequestError,
     ) -> RequestRecord:
         return RequestRecord(
             id=identifier,
             at=at,
-            dialect=CHAT.name,
+            dialect=dialect.name,
             chain="",
             model_asked=parsed.model if parsed else "",
             provider=None,
@@ -197,6 +241,18 @@ class Api:
             error=error.message,
             attempts=(),
         )
+
+
+def _parse(dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> ClientRequest:
+    """Raises RequestError."""
+    if dialect is MESSAGES:
+        return MessagesRequest.parse(body, headers.get("anthropic-version", ""), headers.get("anthropic-beta", ""))
+    return ChatRequest.parse(body)
+
+
+def _spoken(request: web.BaseRequest, path: str) -> Dialect:
+    """What the client speaks, where the path alone does not tell: Anthropic's always name the version of its API."""
+    return MESSAGES if path.startswith(MESSAGES_PATH) or "anthropic-version" in request.headers else CHAT
 
 
 def _too_large(limit: int) -> RequestError:

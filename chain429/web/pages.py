@@ -1,9 +1,9 @@
-"""The pages and the admin API: an aiohttp application of its own, for a port of its own.
+"""The pages' application, with the admin API in it, for a port of its own.
 
-What a page says is in ``view``, how it looks in ``templates/``. Here is who may see it: a session
-that began with the admin token, or the token itself as ``Authorization: Bearer``. A web page elsewhere can neither read
-nor do anything here: Host and Origin are checked on every request, no CORS header is ever sent, and what changes
-something takes a token of the session too.
+What a page says is in ``view``, how it looks in ``templates/``, what the API says in ``admin``. Here is who may see it:
+a session that began with the admin token, or the token itself as ``Authorization: Bearer``. A web page elsewhere can
+neither read nor do anything here: Host and Origin are checked on every request, no CORS header is ever sent, and what
+changes something takes a token of the session too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from chain429.clock import Clock
 from chain429.routing.status import Status
 from chain429.store.queries import Queries
 from chain429.store.writer import Store
+from chain429.web.admin import CSRF_HEADER, Admin, Clear, unauthorized
 from chain429.web.auth import digest
 from chain429.web.view import Views, iso, number, request_words, seconds, utc, words
 
@@ -65,13 +66,15 @@ def pages_app(
     allowed_hosts: frozenset[str],
     templates: Path,
     *,
+    clear: Clear,
     api_url: str = "http://127.0.0.1:4290/v1",
 ) -> web.Application:
     """The application.
 
-    ``status`` is called on the event loop with the time (Unix seconds). ``admin_token_digest`` is the SHA-256 of the
-    admin token. ``allowed_hosts`` are the names that a Host header may have, with a port (only that one) or without
-    (any). ``templates`` is the folder of the pages, ``api_url`` the base URL that they tell people to use.
+    ``status`` is called on the event loop with the time (Unix seconds); so is ``clear``, see ``admin``.
+    ``admin_token_digest`` is the SHA-256 of the admin token. ``allowed_hosts`` are the names that a Host header may
+    have, with a port (only that one) or without (any). ``templates`` is the folder of the pages, ``api_url`` the base
+    URL that they tell people to use.
     """
     pages = _Pages(status, queries, store, admin_token_digest, clock, allowed_hosts, templates, api_url)
     app = web.Application(middlewares=[pages.guard], client_max_size=16 * 1024)
@@ -84,7 +87,7 @@ def pages_app(
     app.router.add_get("/static/{name}", pages.static)
     app.router.add_get("/favicon", pages.favicon)
     app.router.add_get("/favicon.ico", pages.favicon)
-    app.router.add_get("/admin/api/status", pages.status_json)
+    Admin(pages.current, clear, clock, pages.admitted, pages.may_change).add_to(app.router)
     return app
 
 
@@ -203,20 +206,15 @@ class _Pages:
         return answer
 
     async def index(self, request: web.Request) -> web.Response:
-        if not self._admitted(request):
+        if not self.admitted(request):
             return web.Response(status=303, headers={"Location": "/login"})
         session = self._session(request)
         return await self._rendered("index.html", csrf=session.csrf if session else "")
 
     async def fragment(self, request: web.Request) -> web.Response:
-        if not self._admitted(request):
-            return _unauthorized()
+        if not self.admitted(request):
+            return unauthorized()
         return await self._rendered("fragment.html")
-
-    async def status_json(self, request: web.Request) -> web.Response:
-        if not self._admitted(request):
-            return _unauthorized()
-        return web.json_response(dataclasses.asdict(self._current(self._clock.now())))
 
     async def static(self, request: web.Request) -> web.Response:
         return self._file(request, request.match_info["name"])
@@ -241,16 +239,22 @@ class _Pages:
     def _session(self, request: web.Request) -> Session | None:
         return self._sessions.find(request.cookies.get(_COOKIE, ""))
 
-    def _admitted(self, request: web.Request) -> bool:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self._is_admin(token.strip())
-        return self._session(request) is not None
+    def admitted(self, request: web.Request) -> bool:
+        """Whether it may read."""
+        shown = _bearer(request)
+        return self._session(request) is not None if shown is None else self._is_admin(shown)
+
+    def may_change(self, request: web.Request) -> bool:
+        """Whether it may change something: with a session alone, a page elsewhere might have sent it."""
+        shown, session = _bearer(request), self._session(request)
+        if shown is not None or session is None:
+            return shown is not None and self._is_admin(shown)
+        return hmac.compare_digest(request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode())
 
     def _is_admin(self, token: str) -> bool:
         return hmac.compare_digest(digest(token), self._digest)
 
-    def _current(self, now: float) -> Status:
+    def current(self, now: float) -> Status:
         """The gateway's status, with what the log has to say added to its problems."""
         status = self._status(now)
         failure = self._store.failure
@@ -261,7 +265,7 @@ class _Pages:
     async def _rendered(self, template: str, **values: object) -> web.Response:
         """A page of the gateway's state. The log is read and the page is made in a thread, off the gateway's loop."""
         now = self._clock.now()
-        status = self._current(now)
+        status = self.current(now)
         dropped = self._store.dropped
 
         def render() -> web.Response:
@@ -278,9 +282,7 @@ def _without_port(host: str) -> str:
     return re.sub(r":\d*$", "", host)
 
 
-def _unauthorized() -> web.Response:
-    return web.json_response(
-        {"error": "the admin token is needed, as Authorization: Bearer"},
-        status=401,
-        headers={"WWW-Authenticate": 'Bearer realm="chain429"'},
-    )
+def _bearer(request: web.Request) -> str | None:
+    """The token that it shows; None where it shows none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chain429.clock import Clock
-from chain429.routing.status import ChainStatus, ProviderStatus, Status, TargetStatus
+from chain429.routing.status import ChainStatus, LimitStatus, ProviderStatus, Status, TargetStatus
 from chain429.store.queries import ProviderTotals, Queries, Summary
 from chain429.store.records import RequestRecord
 
@@ -19,11 +19,9 @@ _DAY = 86_400.0
 _SHOWN = 50  # requests on the page
 _PAUSE = 20  # counts of the day are taken again after as many times as long as taking them took
 
-# States in which the next request may go to a target.
-_READY = frozenset({"available", "half-open"})
-
 # States of targets, and outcomes of attempts and requests, that do not read well as they are written.
 _WORDS = {
+    "tracking": "available, limits known",
     "open": "breaker open",
     "half-open": "on trial",
     "rate_limited": "rate limited",
@@ -37,12 +35,79 @@ _WORDS = {
 _REQUEST_WORDS = {**_WORDS, "exhausted": "nothing left"}
 
 
+# From this share of a limit on, its bar says that it runs low.
+_LOW = 0.8
+_SOURCES = {
+    "reported": "reported",
+    "concluded": "from a refusal",
+    "configured": "configured",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """A limit whose size is known: ``used`` of ``size`` as a bar, of ``level`` ``ok``, ``low`` or ``out``.
+
+    ``size`` is what is used and what is left together where only these are told. ``back`` is when all is back.
+    """
+
+    name: str
+    used: int
+    size: int
+    left: int
+    level: str
+    back: float | None
+    source: str
+
+    @classmethod
+    def of(cls, limit: LimitStatus, left: int) -> LimitView:
+        size = round(limit.limit) if limit.limit is not None and limit.limit >= 1 else limit.used + left
+        low = "low" if limit.used >= _LOW * size else "ok"
+        return cls(
+            name=_limit_name(limit),
+            used=limit.used,
+            size=size,
+            left=left,
+            level=low if left else "out",
+            back=limit.resets_at,
+            source=_SOURCES.get(limit.layer, ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """A target, with the limits that are known and, in words, what was counted against those that are not."""
+
+    now: TargetStatus
+    limits: tuple[LimitView, ...]
+    counted: str
+
+    @classmethod
+    def of(cls, target: TargetStatus) -> TargetView:
+        counted = [
+            f"{limit.used:,} {_metric(limit)} in a {limit.window}" for limit in target.limits if limit.left is None
+        ]
+        return cls(
+            target,
+            tuple(LimitView.of(limit, limit.left) for limit in target.limits if limit.left is not None),
+            ", ".join(counted),
+        )
+
+
+def _limit_name(limit: LimitStatus) -> str:
+    return f"{_metric(limit)} {f'per {limit.window}' if limit.window else 'at a time'}"
+
+
+def _metric(limit: LimitStatus) -> str:
+    return limit.metric.replace("_", " ")
+
+
 @dataclass(frozen=True, slots=True)
 class ChainView:
     """A chain. ``next`` is the index of the tier that the next request goes to, ``back`` the soonest return."""
 
     name: str
-    tiers: tuple[tuple[TargetStatus, ...], ...]
+    tiers: tuple[tuple[TargetView, ...], ...]
     available: int
     targets: int
     next: int | None
@@ -50,12 +115,12 @@ class ChainView:
 
     @classmethod
     def of(cls, chain: ChainStatus) -> ChainView:
-        ready = [any(target.state in _READY for target in tier) for tier in chain.tiers]
+        ready = [any(target.ready for target in tier) for tier in chain.tiers]
         targets = [target for tier in chain.tiers for target in tier]
         return cls(
             name=chain.name,
-            tiers=chain.tiers,
-            available=sum(target.state in _READY for target in targets),
+            tiers=tuple(tuple(map(TargetView.of, tier)) for tier in chain.tiers),
+            available=sum(target.ready for target in targets),
             targets=len(targets),
             next=ready.index(True) if any(ready) else None,
             back=min((target.until for target in targets if target.until is not None), default=None),

@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from chain429.errors import RequestError, WireError
 from chain429.wire import sse
+from chain429.wire.chat_prompt import read_prompt
+from chain429.wire.chat_writer import DONE, ChatWriter, error_body
 from chain429.wire.cleanup import Cleanup, clean
-from chain429.wire.dialect import Dialect, Problem
+from chain429.wire.conversation import Conversation, opening_key, session_key
+from chain429.wire.dialect import Dialect, DialectName, Problem, Side
 from chain429.wire.events import End, Error, Event, Finish, Reasoning, Seen, Text, ToolArguments, ToolCall, Usage
-from chain429.wire.members import DROP, Members
+from chain429.wire.members import DROP, Members, plain_size
+from chain429.wire.prompt import Prompt
 
 PATH = "/chat/completions"
-DONE = b"data: [DONE]\n\n"
 
 # Parameters that only tune an answer: when a provider refuses one by name, the answer without it is still an answer.
 SAFE_TO_DROP = frozenset(
@@ -32,6 +36,10 @@ SAFE_TO_DROP = frozenset(
 )  # fmt: skip
 # Fields that older and newer servers know under different names.
 RENAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+# Where clients say who asks, or which prompts are alike; the first of them counts.
+_OWNERS = ("prompt_cache_key", "user", "safety_identifier")
+# A conversation is told by no more of the messages before its first answer.
+_OPENING = 8
 
 # Only an event that holds one of these may be more than words of the answer. Quotes inside of JSON strings are
 # escaped, so words of the model can't be taken for them. A search for plain bytes is far cheaper than an expression.
@@ -40,7 +48,8 @@ _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
 class ChatRequest(NamedTuple):
-    """A client's request, checked. ``size`` is the body's length in bytes; ``max_tokens`` what it allows to be made."""
+    """A client's request, checked. ``size`` is the body's length in bytes, as if its text were plain UTF-8;
+    ``max_tokens`` what it allows to be made."""
 
     members: Members
     model: str
@@ -83,7 +92,7 @@ class ChatRequest(NamedTuple):
             model=model,
             stream=bool(stream),
             include_usage=bool(options and options.get("include_usage")),
-            size=len(body),
+            size=plain_size(body),
             max_tokens=_whole(values.get("max_completion_tokens")) or _whole(values.get("max_tokens")),
         )
 
@@ -91,11 +100,34 @@ class ChatRequest(NamedTuple):
     def dialect(self) -> Dialect:
         return CHAT
 
-    def exchange(self, model: str, rules: Sequence[Cleanup], refused: Iterable[str]) -> ChatExchange:
-        """What goes to one provider, and how its answer is read; made afresh for each attempt."""
-        return ChatExchange(self, self._body_for(model, rules, refused))
+    def conversation(self, session: str) -> Conversation:
+        """See ``dialect.ClientRequest``.
 
-    def _body_for(self, model: str, rules: Sequence[Cleanup], refused: Iterable[str]) -> bytes:
+        What names an owner is no key by itself: OpenAI's ``prompt_cache_key`` may be one for a whole application.
+        """
+        values = self.members.values
+        messages = values["messages"]
+        begun = any(message["role"] == "assistant" for message in messages)
+        if session:
+            return Conversation(session_key(session), begun)
+        owners = [values[name] for name in _OWNERS if name in values]
+        owner = next((one for one in owners if one and isinstance(one, str)), "") if owners else ""
+        return Conversation(opening_key(owner, _opening(messages)), begun)
+
+    def exchange(self, side: Side, refused: Iterable[str]) -> ChatExchange:
+        """What goes to a provider that speaks Chat Completions too, and how its answer is read; afresh for each
+        attempt."""
+        changes = self._changes(side.model, side.rules, refused)
+        lost = tuple([name for name, value in changes.items() if value is DROP and name in self.members.values])
+        return ChatExchange(self, self.members.render(changes), lost)
+
+    def prompt(self) -> Prompt:
+        return read_prompt(self.members.values)
+
+    def writer(self, prompt: Prompt, side: Side, identifier: str, at: int) -> ChatWriter:
+        return ChatWriter(identifier, self.model, at, prompt.originals, side.provider, include_usage=self.include_usage)
+
+    def _changes(self, model: str, rules: Sequence[Cleanup], refused: Iterable[str]) -> dict[str, Any]:
         changes: dict[str, Any] = {"model": model}
         values: Mapping[str, Any] = self.members.values
         if self.stream and not self.include_usage:
@@ -108,7 +140,7 @@ class ChatRequest(NamedTuple):
             if name in RENAMES and value is not DROP and RENAMES[name] not in values:
                 changes[RENAMES[name]] = value
             changes[name] = DROP
-        return self.members.render(changes)
+        return changes
 
     def droppable(self, param: str) -> str | None:
         """The top-level field that a refusal of ``param`` lets us leave out or rename, or None where it is needed."""
@@ -127,6 +159,37 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
+def _opening(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is said before the first answer: it stays the same however long a conversation grows.
+
+    An answer before the user's first word is a greeting. Instructions count only as far as they are read, for their end
+    may tell the time of day.
+    """
+    texts: list[str] = []
+    asked = False
+    for message in messages[:_OPENING]:
+        role = message["role"]
+        if role == "assistant":
+            if asked:
+                break
+            continue
+        text = _said(message.get("content"))
+        texts.append(text)
+        if role == "user":
+            asked = True
+            # Long ones often begin alike, with what a tool always sends along.
+            texts.append(str(len(text)))
+    return texts
+
+
+def _said(content: Any) -> str:
+    """The words of a message, whether it is written as a text or as parts."""
+    if isinstance(content, str):
+        return content
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return "".join([part["text"] if isinstance(part.get("text"), str) else f"[{part.get('type')}]" for part in parts])
+
+
 class ChatReader:
     """Reads the chunks of one streamed answer, or one whole answer, into neutral events.
 
@@ -140,7 +203,11 @@ class ChatReader:
         self._by_index: dict[int, int] = {}
         self._count = 0
 
-    def read(self, data: bytes) -> list[Event]:
+    def whole(self, body: bytes) -> list[Event]:
+        """The events of a whole answer. Raises WireError where it is none."""
+        return self.read(body)
+
+    def read(self, data: bytes, name: str = "") -> list[Event]:
         """The events of one chunk (the ``data`` of an SSE event) or of one whole answer.
 
         Raises WireError where it is not one.
@@ -305,6 +372,10 @@ class ChatStream:
             rest += DONE
         return rest
 
+    def fail(self, problem: Problem) -> bytes:
+        """The error. No [DONE] follows: the answer is not complete."""
+        return sse.event(error_body(problem))
+
     def _passes(self, event: sse.ServerEvent) -> bool:
         if self.seen.error is not None or self.seen.ended:
             return False
@@ -332,11 +403,14 @@ class ChatStream:
 class ChatExchange:
     """One attempt: a Chat Completions request answered in Chat Completions. See ``dialect.Exchange``."""
 
-    __slots__ = ("_request", "body")
+    __slots__ = ("_request", "body", "lost")
 
-    def __init__(self, request: ChatRequest, body: bytes) -> None:
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, request: ChatRequest, body: bytes, lost: tuple[str, ...] = ()) -> None:
         self._request = request
         self.body = body
+        self.lost = lost
 
     @property
     def path(self) -> str:
@@ -352,31 +426,13 @@ class ChatExchange:
         return seen, body
 
 
-# OpenAI's words for what went wrong, by HTTP status.
-_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large"}
-
-
 class ChatDialect:
-    """Errors as OpenAI's API words them: ``{"error": {"message", "type", "param", "code"}}``."""
+    """See ``dialect.Dialect``."""
 
-    name = "chat"
+    name: DialectName = "chat"
 
     def error(self, problem: Problem) -> bytes:
-        kind = problem.kind or _TYPES.get(problem.status)
-        kind = kind or ("server_error" if problem.status >= 500 else "invalid_request_error")
-        error: dict[str, Any] = {
-            "message": problem.message,
-            "type": kind,
-            "param": problem.param,
-            "code": problem.code,
-        }
-        if problem.details:
-            error["chain429"] = problem.details
-        return json.dumps({"error": error}, separators=(",", ":")).encode()
-
-    def error_event(self, problem: Problem) -> bytes:
-        """The end of a stream that broke. No [DONE] follows: the answer is not complete."""
-        return sse.event(self.error(problem))
+        return error_body(problem)
 
 
 CHAT: Dialect = ChatDialect()

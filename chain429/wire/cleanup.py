@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from chain429.wire.members import DROP
 
@@ -16,7 +16,11 @@ _ALNUM9 = re.compile(r"[a-zA-Z0-9]{9}")
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
-    """One rule set; see ``catalog.Cleanup`` for the meaning of each part. Applies to models that match the glob."""
+    """One rule set; see ``catalog.Cleanup`` for the meaning of each part. Applies to models that match the glob.
+
+    ``thinking``: how a model that is asked in Messages is told to think: by a budget of tokens, at its own choice, or
+    not at all.
+    """
 
     models: str = "*"
     accept: frozenset[str] = frozenset()
@@ -27,6 +31,7 @@ class Cleanup:
     drop_nulls: bool = False
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tool_ids: str = "any"
+    thinking: Literal["budget", "adaptive", "none"] | None = None
 
 
 def clean(values: Mapping[str, Any], model: str, rules: Sequence[Cleanup]) -> dict[str, Any]:

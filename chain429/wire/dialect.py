@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from chain429.wire.cleanup import Cleanup
-from chain429.wire.events import Seen
+from chain429.wire.conversation import Conversation
+from chain429.wire.events import Event, Seen
+from chain429.wire.prompt import Prompt
+
+DialectName = Literal["chat", "messages", "responses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,56 @@ class Problem:
 class Dialect(Protocol):
     """How a family of clients wants to be spoken to."""
 
-    name: str
+    @property
+    def name(self) -> DialectName: ...
 
     def error(self, problem: Problem) -> bytes:
         """The body of an error answer."""
 
-    def error_event(self, problem: Problem) -> bytes:
-        """The end of a stream that broke after its beginning was sent."""
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A provider, as far as translation has to know it: its id, the dialect and the model's name that it is asked in,
+    and what its catalog says must be changed. ``max_output``: the most tokens that the model makes, if that is known.
+    ``vendor``: it is the one that made the dialect, so it takes all of it, and proves what it signed.
+    """
+
+    provider: str
+    dialect: DialectName
+    model: str
+    rules: Sequence[Cleanup] = ()
+    max_output: int | None = None
+    vendor: bool = False
+
+
+class Reader(Protocol):
+    """Reads a provider's answer, in its dialect, into neutral events."""
+
+    def read(self, data: bytes, name: str = "") -> Sequence[Event]:
+        """The events of one server-sent event (its ``data`` and ``event`` name). Raises WireError."""
+
+    def whole(self, body: bytes) -> Sequence[Event]:
+        """The events of a whole answer, in the order in which a stream would have brought them. Raises WireError."""
+
+
+class Writer(Protocol):
+    """Writes one answer from neutral events, in the client's dialect. One is made for each answer.
+
+    Whatever comes in, what goes out is well formed: blocks are opened and closed once and follow each other, their
+    indexes have no gaps, and there is exactly one terminal event.
+    """
+
+    def add(self, event: Event) -> bytes:
+        """What a streaming client is sent for ``event``; what needs more to be known first is kept back."""
+
+    def close(self) -> bytes:
+        """The answer is complete: what a streaming client is still sent."""
+
+    def fail(self, problem: Problem) -> bytes:
+        """The answer broke off: the end that tells a streaming client so."""
+
+    def whole(self) -> bytes:
+        """The body of an answer that is not streamed, of all events that were added."""
 
 
 class AnswerStream(Protocol):
@@ -50,11 +97,22 @@ class AnswerStream(Protocol):
     def close(self) -> bytes:
         """The provider's stream has ended: what the client is still sent."""
 
+    def fail(self, problem: Problem) -> bytes:
+        """The stream broke after its beginning was sent: the end that tells the client so."""
+
 
 class Exchange(Protocol):
     """One attempt's translation: the request as the provider wants it, and its answer as the client wants it."""
 
     body: bytes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the dialect wants besides, in lower case."""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What the client sent that this provider is not sent."""
 
     @property
     def path(self) -> str:
@@ -86,8 +144,18 @@ class ClientRequest(Protocol):
     def max_tokens(self) -> int | None:
         """How many tokens it allows to be made, if it says so."""
 
-    def exchange(self, model: str, rules: Sequence[Cleanup], refused: Iterable[str]) -> Exchange:
-        """For one provider: its model's name, its clean-up rules, and the parameters that it is known to refuse."""
+    def conversation(self, session: str) -> Conversation:
+        """Which conversation it belongs to: that of the ``session`` which a header names; without one (empty), what the
+        body says of it. Made anew at each call."""
+
+    def exchange(self, side: Side, refused: Iterable[str]) -> Exchange:
+        """For a provider of the same dialect; ``refused`` are parameters that it is known not to take."""
+
+    def prompt(self) -> Prompt:
+        """For providers of other dialects."""
+
+    def writer(self, prompt: Prompt, side: Side, identifier: str, at: int) -> Writer:
+        """Writes such a provider's answer; ``identifier`` is the request's id, ``at`` now in Unix seconds."""
 
     def droppable(self, param: str) -> str | None:
         """The field that may be left out after a provider refused ``param``, or None where it is needed."""

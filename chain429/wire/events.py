@@ -25,6 +25,17 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class Signature:
+    """The proof of the thinking before it, which its provider wants back with it.
+
+    ``redacted``: it comes without words, and holds the thoughts itself.
+    """
+
+    data: str
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """A tool call opens. ``index`` counts the calls of an answer from 0."""
 
@@ -43,19 +54,27 @@ class ToolArguments:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them. ``input`` includes cached ones, ``output`` includes reasoning."""
+    """Tokens as the provider counted them.
+
+    ``input`` includes those read from a cache (``cached``) and written to one, ``output`` includes reasoning.
+    """
 
     input: int
     output: int
     cached: int = 0
     reasoning: int = 0
+    written: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The answer is complete. ``reason`` is in Chat Completions' words (stop, length, tool_calls, content_filter)."""
+    """The answer is complete. ``reason`` is in Chat Completions' words (stop, length, tool_calls, content_filter).
+
+    ``sequence``: the stop sequence that ended it, where that is told.
+    """
 
     reason: str
+    sequence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +89,7 @@ class End:
     """The stream's own end mark."""
 
 
-Event = Text | Reasoning | ToolCall | ToolArguments | Usage | Finish | Error | End
+Event = Text | Reasoning | Signature | ToolCall | ToolArguments | Usage | Finish | Error | End
 
 
 @dataclass(slots=True)

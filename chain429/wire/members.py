@@ -109,9 +109,19 @@ class Members:
             raise json.JSONDecodeError("nothing was expected after the object", text, at)
         return cls(text, values, spans)
 
+    def count(self, text: str) -> int:
+        """How often ``text`` stands in the object as it was written."""
+        return self._text.count(text)
+
     def render(self, changes: Mapping[str, Any]) -> bytes:
         """The object as UTF-8 bytes, with ``changes`` by member name: a new JSON value, or DROP."""
         text = self._text
         parts = [text[begin:end] for name, (begin, end) in self._spans.items() if name not in changes]
         parts += [f"{_DUMPS(name)}:{_DUMPS(value)}" for name, value in changes.items() if value is not DROP]
         return ("{" + ",".join(parts) + "}").encode("utf-8", "surrogatepass")
+
+
+def plain_size(body: bytes) -> int:
+    """The bytes of JSON whose text is not escaped: an escaped letter is six, in UTF-8 two (three from U+1000 on)."""
+    escaped = body.count(b"\\u")
+    return len(body) - 3 * escaped - body.count(b"\\u0") if escaped else len(body)

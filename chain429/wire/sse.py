@@ -44,6 +44,13 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         buffer = self._buffer
+        if (
+            not (buffer or self._first)
+            and chunk.endswith(b"\n\n")
+            and not (b"\r" in chunk or chunk.endswith(b"\n\n\n"))
+        ):
+            # The common case, whole events only, without a copy and a search.
+            return [_event(raw + b"\n\n") for raw in chunk[:-2].split(b"\n\n")]
         buffer += chunk
         if self._first and buffer:
             # A byte order mark may precede the stream, and may itself arrive cut.
@@ -85,6 +92,11 @@ def _event(raw: bytes) -> ServerEvent:
     if raw.startswith(b"data:") and raw.count(b"\n") == 2 and b"\r" not in raw:
         value = raw[5:-2]
         return ServerEvent(value[1:] if value.startswith(b" ") else value, "", raw)
+    # The next common case, an "event:" line before it.
+    if raw.startswith(b"event: ") and raw.endswith(b"\n\n") and raw.count(b"\n") == 3 and b"\r" not in raw:
+        first, second, _, _ = raw.split(b"\n")
+        if second.startswith(b"data: "):
+            return ServerEvent(second[6:], first[7:].decode("utf-8", "replace"), raw)
     data: list[bytes] = []
     name = ""
     for line in _LINE.split(raw):

@@ -86,14 +86,16 @@ class World:
 
 
 @asynccontextmanager
-async def running(tmp_path: Path, *, time_scale: float = 1.0, token_delay: float = 0.0) -> AsyncIterator[World]:
+async def running(
+    tmp_path: Path, *, time_scale: float = 1.0, token_delay: float = 0.0, config: str = CONFIG
+) -> AsyncIterator[World]:
     clock = SystemClock()
     simulator = Simulator(clock=clock, time_scale=time_scale, token_delay=token_delay)
     await simulator.start()
     try:
         path = tmp_path / "chain429.yaml"
         names = ("groq", "cerebras", "mistral", "generic")
-        path.write_text(CONFIG.format(**{name: simulator.base_url(name) for name in names}))
+        path.write_text(config.format(**{name: simulator.base_url(name) for name in names}))
         options = Options(path, tmp_path / "data", "127.0.0.1:0", "127.0.0.1:0", drain=0.1)
         app = await launch(options, KEYS, clock, Redactor())
         try:
@@ -183,6 +185,23 @@ async def test_one_refusal_is_enough_to_know_a_limit(world: World) -> None:
     served = [(await world.ask())[0] for _ in range(22)]
     assert served == ["groq"] * 20 + ["cerebras"] * 2
     assert len(world.asked("groq")) == 21
+
+
+async def test_a_conversation_stays_with_one_key_while_others_go_round(tmp_path: Path) -> None:
+    two_keys = CONFIG.replace("[env:GROQ]", "[env:GROQ, env:OTHER]")
+    async with running(tmp_path, config=two_keys) as world:
+        talk: list[Any] = [{"role": "system", "content": "Be brief."}, *HELLO]
+        for number in range(3):
+            answer = await world.sdk.chat.completions.create(model="groq", messages=talk)
+            talk += [answer.choices[0].message.model_dump(exclude_none=True), {"role": "user", "content": "And?"}]
+            for another in range(2):
+                question = {"role": "user", "content": f"Something else {number} {another}"}
+                await world.sdk.chat.completions.create(model="groq", messages=[question])
+        asked = world.asked("groq")
+        kept = [one.key for one in asked if one.body["messages"][0]["role"] == "system"]
+        others = [one.key for one in asked if one.body["messages"][0]["role"] == "user"]
+        assert kept == [kept[0]] * 3
+        assert set(others) == {KEYS["GROQ"], KEYS["OTHER"]}
 
 
 async def test_exhaustion_can_be_read_by_the_sdk(world: World) -> None:

@@ -196,11 +196,13 @@ def test_a_success_after_a_bench_ends_its_growth() -> None:
     [
         (
             Limit("requests", Window.MINUTE, 1),
-            Refusal("cooling", "requests per minute used up (limit 1)", NOW + 61, limited=True),
+            Refusal("cooling", "requests per minute used up (limit 1)", NOW + 61, limited=True, known_until=NOW + 60),
         ),
         (
             Limit("tokens", Window.DAY, 420),  # 400 bytes are about 100 tokens, and 320 will be made
-            Refusal("exhausted", "tokens per day used up (limit 420)", NOW + 86401, limited=True),
+            Refusal(
+                "exhausted", "tokens per day used up (limit 420)", NOW + 86401, limited=True, known_until=NOW + 86400
+            ),
         ),
     ],
 )
@@ -344,7 +346,7 @@ def test_a_refusal_that_names_its_limit_teaches_it() -> None:
     hit = Hit("requests", Window.MINUTE)
     call(at, replace(outcome(Kind.RATE_LIMITED, until), limit="requests per minute", hit=hit))
     assert at.refusal(TARGET, ONE, until) == Refusal(
-        "cooling", "requests per minute used up (limit 3)", NOW + 61, limited=True
+        "cooling", "requests per minute used up (limit 3)", NOW + 61, limited=True, known_until=0.0
     )
     assert at.refusal(BIG.targets[1], ONE, until) is None
     assert at.leased() == 0
@@ -357,7 +359,7 @@ def test_what_a_model_took_is_expected_of_its_next_request() -> None:
     assert not at.refusals(BIG, ONE, NOW)
     at.learn(at.take(GROQ, TARGET, ONE, NOW), SERVED, (100, 3000), NOW)
     refusal = at.refusals(BIG, ONE, NOW)[TARGET]
-    assert (refusal.state, refusal.limited, refusal.estimated, refusal.until) == (None, True, True, NOW + 61)
+    assert (refusal.state, refusal.limited, refusal.known_until, refusal.until) == (None, True, 0.0, NOW + 61)
 
 
 def test_of_equal_entries_and_keys_the_one_with_most_headroom_is_taken() -> None:

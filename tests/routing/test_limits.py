@@ -69,11 +69,13 @@ def test_a_shortage_is_said_in_plain_words() -> None:
     limits = configured(requests(2), Limit("input_tokens", DAY, 1000))
     send(limits, 2, NOW, Need(tokens=500))
     assert limits.shortage(TARGET, Need(tokens=500), NOW) == Shortage(
-        "input tokens per day used up (limit 1000)", NOW + 86401, spent=True
+        "input tokens per day used up (limit 1000)", NOW + 86401, spent=True, known_until=NOW + 86400
     )
     limits = configured(requests(2))
     send(limits, 2, NOW)
-    assert limits.shortage(TARGET, ONE, NOW) == Shortage("requests per minute used up (limit 2)", NOW + 61)
+    assert limits.shortage(TARGET, ONE, NOW) == Shortage(
+        "requests per minute used up (limit 2)", NOW + 61, known_until=NOW + 60
+    )
 
 
 def test_two_requests_never_take_the_last_slot() -> None:
@@ -119,14 +121,16 @@ def test_what_is_larger_than_the_whole_limit_never_fits_but_that_is_only_estimat
     limits = configured(Limit("tokens", MINUTE, 1000))
     send(limits, 1, NOW)
     words = "it needs about 5000 tokens per minute, more than the limit of 1000"
-    assert limits.shortage(TARGET, Need(tokens=5000), NOW) == Shortage(words, math.inf, estimated=True)
+    assert limits.shortage(TARGET, Need(tokens=5000), NOW) == Shortage(words, math.inf, estimated=True, known_until=0.0)
 
 
 def test_what_is_left_but_not_enough_is_a_shortage_by_estimate() -> None:
     limits = configured(Limit("tokens", DAY, 1000))
     send(limits, 1, NOW, Need(tokens=700))
     words = "300 of its tokens per day are left, and it needs about 301"
-    assert limits.shortage(TARGET, Need(tokens=301), NOW + 5) == Shortage(words, NOW + 86401, True, True)
+    assert limits.shortage(TARGET, Need(tokens=301), NOW + 5) == Shortage(
+        words, NOW + 86401, True, True, known_until=0.0
+    )
     assert not limits.shortage(TARGET, Need(tokens=300), NOW + 5)
 
 
@@ -233,7 +237,8 @@ def test_a_fresh_report_wins_over_our_own_count() -> None:
 def test_a_bucket_that_is_reported_empty_names_the_reported_limit() -> None:
     limits = Limits()
     limits.observe(TARGET, [reading(0, 12.5, limit=30)], None, NOW)
-    assert limits.shortage(TARGET, ONE, NOW) == Shortage("requests per minute used up (limit 30)", NOW + 12.5)
+    words = "requests per minute used up (limit 30)"
+    assert limits.shortage(TARGET, ONE, NOW) == Shortage(words, NOW + 12.5, known_until=NOW + 12.5)
     assert not limits.shortage(TARGET, ONE, NOW + 12.5)
 
 
@@ -273,7 +278,7 @@ def test_tokens_are_short_when_none_remain_whatever_is_needed() -> None:
     limits.observe(TARGET, [Reading("tokens", MINUTE, 6000, 50, NOW + 30)], None, NOW)
     assert not limits.shortage(TARGET, Need(tokens=50), NOW)
     words = "50 of its tokens per minute are left, and it needs about 500"
-    assert limits.shortage(TARGET, Need(tokens=500), NOW) == Shortage(words, NOW + 30, estimated=True)
+    assert limits.shortage(TARGET, Need(tokens=500), NOW) == Shortage(words, NOW + 30, estimated=True, known_until=0.0)
     limits.observe(TARGET, [Reading("tokens", MINUTE, 6000, 0, NOW + 30)], None, NOW)
     for tokens in (0, 0.25, 500):
         assert limits.shortage(TARGET, Need(tokens=tokens), NOW)
@@ -318,33 +323,36 @@ def test_clearing_forgets_the_report() -> None:
 def test_a_refusal_teaches_the_size_that_it_names() -> None:
     limits = Limits()
     assert send(limits, 5, NOW) == 5
-    limits.refused(TARGET, Hit("requests", MINUTE, 7), ONE, NOW)
-    assert send(limits, 9, NOW) == 2
-    assert send(limits, 9, NOW + 61) == 7
+    limits.refused(TARGET, Hit("requests", MINUTE, 7), ONE, None, NOW)
+    assert send(limits, 9, NOW + 9.9) == 0, "it has just been refused"
+    assert send(limits, 9, NOW + 10) == 2
+    assert send(limits, 9, NOW + 71) == 7
     assert send(limits, 99, NOW + 86401) == 99, "after a day it is tested anew"
 
 
 def test_a_refusal_without_a_size_teaches_what_went_through_until_then() -> None:
     limits = Limits()
     assert send(limits, 5, NOW) == 5
-    limits.refused(TARGET, Hit("requests", MINUTE), ONE, NOW + 10)
-    assert limits.shortage(TARGET, ONE, NOW + 10) == Shortage("requests per minute used up (limit 5)", NOW + 61)
+    limits.refused(TARGET, Hit("requests", MINUTE), ONE, None, NOW + 10)
+    words = "requests per minute used up (limit 5)"
+    assert limits.shortage(TARGET, ONE, NOW + 10) == Shortage(words, NOW + 61, known_until=NOW + 20)
     assert send(limits, 9, NOW + 61) == 5
     assert send(limits, 99, NOW + 131) == 99, "others may have used the same key, so it is not believed for long"
 
 
 def test_a_refusal_of_the_first_request_concludes_nothing() -> None:
     limits = Limits()
-    limits.refused(TARGET, Hit("requests", DAY), ONE, NOW)
-    assert send(limits, 9, NOW) == 9
+    limits.refused(TARGET, Hit("requests", DAY), ONE, None, NOW)
+    assert send(limits, 9, NOW + 9.9) == 0, "it has just been refused"
+    assert send(limits, 9, NOW + 10) == 9
 
 
 def test_what_a_refusal_teaches_is_of_tokens_too() -> None:
     limits = Limits()
     send(limits, 3, NOW, Need(tokens=400))
-    limits.refused(TARGET, Hit("tokens", DAY), Need(tokens=400), NOW)
+    limits.refused(TARGET, Hit("tokens", DAY), Need(tokens=400), None, NOW)
     assert limits.shortage(TARGET, Need(tokens=1), NOW)
-    limits.refused(TARGET, Hit("tokens", DAY, 1500), Need(tokens=400), NOW)
+    limits.refused(TARGET, Hit("tokens", DAY, 1500), Need(tokens=400), None, NOW)
     assert limits.shortage(TARGET, Need(tokens=301), NOW)
     assert not limits.shortage(TARGET, Need(tokens=300), NOW)
 
@@ -353,14 +361,14 @@ def test_what_a_refusal_teaches_is_of_tokens_too() -> None:
 def test_a_limit_that_was_lowered_is_noticed_by_its_next_refusal(named: float | None) -> None:
     limits = configured(requests(10))
     assert send(limits, 3, NOW) == 3
-    limits.refused(TARGET, Hit("requests", MINUTE, named), ONE, NOW)
+    limits.refused(TARGET, Hit("requests", MINUTE, named), ONE, None, NOW)
     assert send(limits, 9, NOW) == 0
     assert send(limits, 9, NOW + 61) == 3
 
 
 def test_a_refusal_teaches_its_own_account_and_model_only() -> None:
     limits = Limits()
-    limits.refused(TARGET, Hit("requests", MINUTE, 1), ONE, NOW)
+    limits.refused(TARGET, Hit("requests", MINUTE, 1), ONE, None, NOW)
     assert send(limits, 9, NOW, target=Target("groq", "m2", "groq/k1", "groq:k1", "m2")) == 9
     assert send(limits, 9, NOW, target=Target("groq", "m1", "groq/k2", "groq:k2", "m1")) == 9
 
@@ -380,7 +388,8 @@ STEADY = Provision(refill=Refill.STEADY)
 def test_a_steady_limit_frees_one_by_one() -> None:
     limits = provided(STEADY, requests(30))
     assert send(limits, 99, NOW) == 30
-    assert limits.shortage(TARGET, ONE, NOW) == Shortage("requests per minute used up (limit 30)", NOW + 2)
+    words = "requests per minute used up (limit 30)"
+    assert limits.shortage(TARGET, ONE, NOW) == Shortage(words, NOW + 2, known_until=NOW + 2)
     assert send(limits, 99, NOW + 2) == 1
     assert send(limits, 99, NOW + 12) == 5
     assert send(limits, 99, NOW + 500) == 30
@@ -403,7 +412,7 @@ def test_what_is_taken_after_a_pause_is_not_drained_for_the_pause() -> None:
 def test_what_went_through_before_a_steady_limit_was_known_counts(named: float | None) -> None:
     limits = provided(STEADY)
     send(limits, 5, NOW)
-    limits.refused(TARGET, Hit("requests", MINUTE, named), ONE, NOW + 1)
+    limits.refused(TARGET, Hit("requests", MINUTE, named), ONE, None, NOW + 1)
     shortage = limits.shortage(TARGET, ONE, NOW + 1)
     assert shortage
     assert not shortage.estimated
@@ -412,7 +421,7 @@ def test_what_went_through_before_a_steady_limit_was_known_counts(named: float |
 
 def test_a_steady_limit_that_was_refused_with_a_size_has_no_room_now() -> None:
     limits = provided(STEADY)
-    limits.refused(TARGET, Hit("tokens", MINUTE, 6000), Need(tokens=900), NOW)
+    limits.refused(TARGET, Hit("tokens", MINUTE, 6000), Need(tokens=900), None, NOW)
     assert limits.shortage(TARGET, Need(tokens=901), NOW)
     assert not limits.shortage(TARGET, Need(tokens=901), NOW + 1)
 
@@ -465,7 +474,8 @@ CALENDAR = Provision(day=DayReset(ZONE))
 def test_a_day_of_the_calendar_begins_anew_at_midnight_of_its_zone() -> None:
     limits = provided(CALENDAR, requests(3, DAY))
     assert send(limits, 9, MIDNIGHT - 60) == 3
-    assert limits.shortage(TARGET, ONE, MIDNIGHT - 1) == Shortage("requests per day used up (limit 3)", MIDNIGHT, True)
+    words = "requests per day used up (limit 3)"
+    assert limits.shortage(TARGET, ONE, MIDNIGHT - 1) == Shortage(words, MIDNIGHT, True, known_until=MIDNIGHT)
     assert send(limits, 9, MIDNIGHT) == 3
     shortage = limits.shortage(TARGET, ONE, MIDNIGHT)
     assert shortage
@@ -476,9 +486,9 @@ def test_of_a_calendar_day_what_went_through_today_teaches_its_size() -> None:
     limits = provided(CALENDAR)
     send(limits, 7, MIDNIGHT - 60)
     send(limits, 4, MIDNIGHT + 60)
-    limits.refused(TARGET, Hit("requests", DAY), ONE, MIDNIGHT + 90)
+    limits.refused(TARGET, Hit("requests", DAY), ONE, None, MIDNIGHT + 90)
     assert limits.shortage(TARGET, ONE, MIDNIGHT + 90) == Shortage(
-        "requests per day used up (limit 4)", MIDNIGHT + 86400, True
+        "requests per day used up (limit 4)", MIDNIGHT + 86400, True, known_until=MIDNIGHT + 100
     )
 
 

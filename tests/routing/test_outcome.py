@@ -328,7 +328,7 @@ def test_a_rules_window_silences_another_that_the_message_names() -> None:
 @pytest.mark.parametrize(
     ("message", "hit"),
     [
-        ("on tokens per day (TPD): Limit 200000, Used 197494", Hit("tokens", Window.DAY, 200000)),
+        ("on tokens per day (TPD): Limit 200000, Used 197494", Hit("tokens", Window.DAY, 200000, 197494)),
         ("Requests per minute limit exceeded", Hit("requests", Window.MINUTE)),
         ("limit of 0 requests per minute", Hit("requests", Window.MINUTE)),
         ("you reached your weekly usage limit", None),

@@ -242,7 +242,7 @@ def test_what_only_an_estimate_forbids_is_for_the_bold() -> None:
     attempt_on(at, limited, on)
     walk = Walk(on, NEED, at)
     assert walk.next(NOW) is None
-    assert walk.skipped[on.targets[0]].estimated
+    assert walk.skipped[on.targets[0]].known_until <= NOW
     choice = walk.next(NOW, bold=True)
     assert choice == (limited, on.targets[0])
     assert not walk.skipped

@@ -15,11 +15,11 @@ PER_MINUTE = Quota("GenerateContentInputTokensPerModelPerMinute-FreeTier", 25000
     [
         (
             "on tokens per day (TPD): Limit 200000, Used 197494",
-            NamedLimit("tokens per day", Window.DAY, "200000", "tokens"),
+            NamedLimit("tokens per day", Window.DAY, "200000", "tokens", "197494"),
         ),
         (
             "on requests per minute (RPM): Limit 30, Used 30",
-            NamedLimit("requests per minute", Window.MINUTE, "30", "requests"),
+            NamedLimit("requests per minute", Window.MINUTE, "30", "requests", "30"),
         ),
         ("on tokens per min (TPM): Limit 8000", NamedLimit("tokens per minute", Window.MINUTE, "8000", "tokens")),
         (

@@ -8,7 +8,7 @@ from peewee import SqliteDatabase
 
 from chain429.errors import StartError
 from chain429.store.migrations import MIGRATIONS, connection_of, migrate
-from chain429.store.models import Attempt, Migration, Request
+from chain429.store.models import Attempt, Migration, Request, State
 
 NOON = 1_750_000_000.0
 
@@ -35,8 +35,9 @@ def schema(database: SqliteDatabase) -> dict[str, object]:
 def test_an_empty_file_becomes_what_the_models_say(database: SqliteDatabase, tmp_path: Path) -> None:
     migrate(database, NOON)
     by_models = SqliteDatabase(str(tmp_path / "models.db"))
-    with by_models.connection_context(), by_models.bind_ctx([Request, Attempt, Migration]):
-        by_models.create_tables([Request, Attempt, Migration])
+    tables = [Request, Attempt, State, Migration]
+    with by_models.connection_context(), by_models.bind_ctx(tables):
+        by_models.create_tables(tables)
         assert schema(database) == schema(by_models)
 
 
@@ -44,7 +45,8 @@ def test_each_migration_is_noted_and_applied_once(database: SqliteDatabase) -> N
     migrate(database, NOON)
     migrate(database, NOON + 1)
     assert list(Migration.select(Migration.name, Migration.applied).tuples().execute(database)) == [
-        ("m0001_requests_and_attempts", NOON)
+        ("m0001_requests_and_attempts", NOON),
+        ("m0002_state", NOON),
     ]
 
 

@@ -333,6 +333,117 @@ def test_two_processes_may_write_to_one_log(path: Path, new_store: NewStore, rec
     assert ids(path) == sorted([f"one_{number}" for number in range(5)] + [f"other_{number}" for number in range(5)])
 
 
+# What is kept over a restart.
+
+
+def test_what_is_kept_can_be_read_back_by_the_next(path: Path, new_store: NewStore) -> None:
+    store = new_store()
+    store.open()
+    assert store.kept("learned") is None
+    store.keep("learned", {"groq": [1.5, None]})
+    store.close()
+    later = new_store()
+    later.open()
+    assert later.kept("learned") == {"groq": [1.5, None]}
+    assert later.kept("other") is None
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM state").fetchall() == [
+            ("learned", '{"groq":[1.5, null]}', 1_750_000_000.0)
+        ]
+
+
+def test_of_what_is_kept_the_newest_wins(new_store: NewStore, records: Any) -> None:
+    store = new_store(interval=3600.0)
+    store.open()
+    for number in range(3):
+        store.keep("learned", number)
+    store.keep("other", "words")
+    store.record(records())
+    assert store.flush()
+    assert (store.kept("learned"), store.kept("other")) == (2, "words")
+    store.keep("learned", 3)
+    assert store.flush()
+    assert store.kept("learned") == 3
+
+
+def test_what_is_kept_waits_for_a_locked_database_and_the_newest_wins(
+    path: Path, new_store: NewStore, records: Any
+) -> None:
+    store = new_store(interval=3600.0)
+    store.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store.keep("learned", "old")
+        store.keep("other", "as it was")
+        assert not store.flush()
+        assert store.failure == f"the request log {path} can't be written: database is locked"
+        store.keep("learned", "new")
+        store.record(records())
+        assert not store.flush()
+        other.execute("ROLLBACK")
+    assert store.flush()
+    assert store.failure is None
+    assert (store.kept("learned"), store.kept("other")) == ("new", "as it was")
+    assert ids(path) == ["req_1"]
+
+
+def test_a_lock_between_the_two_writes_neither_twice(path: Path, new_store: NewStore, records: Any) -> None:
+    store = new_store(interval=3600.0)
+    store.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DROP TABLE state")
+        store.record(records("req_1"))
+        store.keep("learned", 1)
+        assert not store.flush()
+        assert "no such table: state" in (store.failure or "")
+        assert ids(path) == ["req_1"]
+        other.execute("CREATE TABLE state (name TEXT NOT NULL PRIMARY KEY, value TEXT, written_at REAL)")
+    assert store.flush()
+    assert store.failure is None
+    assert store.kept("learned") == 1
+    assert ids(path) == ["req_1"]
+
+
+def test_what_is_kept_is_redacted_and_cut(path: Path, new_store: NewStore) -> None:
+    store = new_store()
+    store.open()
+    store.keep("learned", {"reason": "Incorrect API key: gsk_secret", "long": ["x" * 1995 + "gsk_secret"]})
+    store.close()
+    assert store.kept("learned") == {"reason": "Incorrect API key: [key]", "long": ["x" * 1995 + "[key]"]}
+    assert b"gsk_" not in path.read_bytes()
+
+
+def test_what_can_not_be_kept_holds_up_nothing(path: Path, new_store: NewStore, records: Any) -> None:
+    store = new_store()
+    store.open()
+    store.keep("learned", 1)
+    assert store.flush()
+    store.keep("learned", float("nan"))
+    store.record(records())
+    assert store.flush()
+    assert store.failure == "what was learned of limits can't be kept over a restart (ValueError)"
+    assert store.dropped == 0
+    assert ids(path) == ["req_1"]
+    assert store.kept("learned") == 1
+
+
+def test_after_close_nothing_is_kept(new_store: NewStore) -> None:
+    store = new_store()
+    store.open()
+    store.close()
+    store.keep("learned", 1)
+    assert store.flush()
+    assert store.kept("learned") is None
+
+
+def test_what_is_kept_is_flushed_though_nothing_is_recorded(new_store: NewStore) -> None:
+    store = new_store(interval=3600.0)
+    store.open()
+    store.keep("learned", 1)
+    assert store.flush()
+    assert store.kept("learned") == 1
+
+
 _WRITES_UNTIL_KILLED = """
 import sys
 from pathlib import Path

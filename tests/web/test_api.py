@@ -146,6 +146,24 @@ async def test_no_request_waits_for_longer_than_five_minutes() -> None:
         assert (status, headers["retry-after"]) == (429, "55")
 
 
+@pytest.mark.parametrize("name", ["x-chain429-session", "X-Claude-Code-Session-Id", "session_id"])
+async def test_a_session_that_a_header_names_is_kept_together(name: str) -> None:
+    text = CONFIG.replace("chains: {", "chains: {pair: [a/m, a/n], ")
+    async with serving(OK, LIMITED, OK, text=text) as server:
+
+        async def ask(about: str) -> str:
+            talk = [{"role": "assistant", "content": "!"}, {"role": "user", "content": about}]
+            body = json.dumps({"model": "pair", "messages": talk}).encode()
+            status, headers, _ = await server.post(body, headers={**AUTH, name: "s-1"})
+            assert status == 200
+            return headers["x-chain429-model"]
+
+        assert [await ask("one"), await ask("two")] == ["m", "n"]
+        await server.clock.advance(60)
+        assert await ask("three") == "n"
+        assert name.lower() not in server.upstream.requests[-1].headers
+
+
 async def test_a_stream_is_streamed() -> None:
     async with serving(stream(WORD, HANG)) as server:
         async with server.client.post(f"{server.url}/v1/chat/completions", data=STREAMED, headers=AUTH) as response:
@@ -303,7 +321,9 @@ async def test_models_are_listed() -> None:
         found = json.loads(body)
         assert found["object"] == "list"
         assert [row["id"] for row in found["data"]] == ["default", "fast", "gpt-4o", "a/big", "a/small"]
-        assert set(found["data"][0]) == {"id", "object", "created", "owned_by"}
+        openai, anthropic = {"id", "object", "created", "owned_by"}, {"id", "type", "display_name", "created_at"}
+        assert set(found["data"][0]) == openai | anthropic
+        assert (found["has_more"], found["first_id"], found["last_id"]) == (False, "default", "a/small")
         for path in ("/v1/models/a/big", "/v1/models/a%2Fbig"):
             assert json.loads((await server.get(path))[2])["id"] == "a/big"
         assert (await server.get("/v1/models/none"))[0] == 404

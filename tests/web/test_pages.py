@@ -1,44 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, CookieJar
-from aiohttp.test_utils import TestClient, TestServer
 
-from chain429.routing.status import ChainStatus, ProviderStatus, Status, TargetStatus
-from chain429.store.queries import Queries
 from chain429.store.records import AttemptRecord, RequestRecord
-from chain429.store.writer import Store
-from chain429.web.pages import pages_app
-from tests.fakes import FakeClock
-
-NOON = 1_750_000_000.0
-TOKEN = "c429a_the-admin-token"
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
-
-ALL_GOOD = Status(
-    healthy=True,
-    problems=(),
-    chains=(
-        ChainStatus(
-            "default",
-            (
-                (TargetStatus("groq", "gpt-oss-120b", "groq-1", "cooling", "requests per minute", NOON + 30),),
-                (TargetStatus("cerebras", "gpt-oss-120b", "cerebras-1", "available", "", None),),
-            ),
-        ),
-    ),
-    providers=(ProviderStatus("groq", "Groq", "free", "closed", "Not for <minors>."),),
-    started=NOON - 60,
-    version="0.1.0",
-    simulated=False,
-)
+from tests.web.conftest import ALL_GOOD, NOON, TOKEN, Site
 
 REQUEST = RequestRecord(
     id="req_1",
@@ -63,57 +31,6 @@ REQUEST = RequestRecord(
         AttemptRecord("cerebras", "gpt-oss-120b", "cerebras-1", "served", 200, "", 1.2),
     ),
 )
-
-
-class Site:
-    """The pages on a port, and a browser's view of them."""
-
-    def __init__(self, client: TestClient[Any, Any], clock: FakeClock, store: Store) -> None:
-        self.client = client
-        self.clock = clock
-        self.store = store
-        self.status = ALL_GOOD
-
-    @property
-    def origin(self) -> str:
-        return str(self.client.make_url("")).rstrip("/")
-
-    async def get(self, path: str, **headers: str) -> ClientResponse:
-        return await self.client.get(path, headers=headers, allow_redirects=False)
-
-    async def post(self, path: str, data: dict[str, str], **headers: str) -> ClientResponse:
-        return await self.client.post(path, data=data, headers=headers, allow_redirects=False)
-
-    async def login(self) -> None:
-        answer = await self.post("/login", {"token": TOKEN}, Origin=self.origin)
-        assert (answer.status, answer.headers["Location"]) == (303, "/")
-
-    async def page(self) -> str:
-        answer = await self.get("/")
-        assert answer.status == 200
-        return await answer.text()
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    clock = FakeClock(NOON)
-    path = tmp_path / "log.db"
-    store = Store(path, clock, lambda words: words)
-    store.open()
-    sites: list[Site] = []
-    app = pages_app(
-        lambda now: sites[0].status,
-        Queries(path),
-        store,
-        hashlib.sha256(TOKEN.encode()).digest(),
-        clock,
-        frozenset({"127.0.0.1", "localhost:4291"}),
-        TEMPLATES,
-    )
-    async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as client:
-        sites.append(Site(client, clock, store))
-        yield sites[0]
-    store.close()
 
 
 async def test_login_opens_the_page(site: Site) -> None:
@@ -246,48 +163,6 @@ async def test_every_answer_carries_the_security_headers(site: Site, method: str
     assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
 
 
-async def test_scripts_may_show_the_token_instead(site: Site) -> None:
-    answer = await site.get("/admin/api/status", Authorization=f"Bearer {TOKEN}")
-    assert answer.status == 200
-    assert await answer.json() == {
-        "healthy": True,
-        "problems": [],
-        "chains": [
-            {
-                "name": "default",
-                "tiers": [
-                    [
-                        {
-                            "provider": "groq",
-                            "model": "gpt-oss-120b",
-                            "credential": "groq-1",
-                            "state": "cooling",
-                            "reason": "requests per minute",
-                            "until": NOON + 30,
-                        }
-                    ],
-                    [
-                        {
-                            "provider": "cerebras",
-                            "model": "gpt-oss-120b",
-                            "credential": "cerebras-1",
-                            "state": "available",
-                            "reason": "",
-                            "until": None,
-                        }
-                    ],
-                ],
-            }
-        ],
-        "providers": [
-            {"id": "groq", "name": "Groq", "tier": "free", "breaker": "closed", "terms": "Not for <minors>."}
-        ],
-        "started": NOON - 60,
-        "version": "0.1.0",
-        "simulated": False,
-    }
-
-
 async def test_strangers_words_stay_text(site: Site) -> None:
     site.store.record(REQUEST)
     assert site.store.flush()
@@ -314,6 +189,16 @@ async def test_the_page_tells_who_served_and_why_others_did_not(site: Site) -> N
     assert "groq gpt-oss-120b groq-1 rate limited 429 · 80 ms · &lt;b&gt;slow down&lt;/b&gt; · back 2025-06-15" in text
     assert "cerebras no longer configured 1 0 1,200 85" in text
     assert "Groq free 0 1 0 0 Not for &lt;minors&gt;." in text
+
+
+async def test_the_page_tells_what_is_left_in_bars_and_in_words(site: Site) -> None:
+    await site.login()
+    page = await site.page()
+    assert '<meter min="0" max="30" value="30" aria-label="requests per minute used"></meter>' in page
+    assert page.count("<meter") == 1
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+    assert "requests per minute 0 of 30 left 30 used · all back at 2025-06-15 15:07:21 UTC · reported" in text
+    assert "Limits not known, counted: 5,400 tokens in a day" in text
 
 
 async def test_what_is_wrong_is_said_first(site: Site) -> None:

@@ -5,10 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from chain429.routing.status import ChainStatus, ProviderStatus, Status, TargetState, TargetStatus
+from chain429.routing.status import ChainStatus, LimitStatus, ProviderStatus, Status, TargetState, TargetStatus
+from chain429.routing.window import Window
 from chain429.store.queries import ProviderTotals, Queries, Summary
 from chain429.store.records import AttemptRecord, RequestRecord
-from chain429.web.view import ChainView, ProviderView, RequestView, Views, headline, iso, seconds, utc
+from chain429.web.view import (
+    ChainView,
+    LimitView,
+    ProviderView,
+    RequestView,
+    TargetView,
+    Views,
+    headline,
+    iso,
+    seconds,
+    utc,
+)
 from tests.fakes import FakeClock
 
 NOON = 1_750_000_000.0
@@ -33,6 +45,35 @@ def test_the_next_request_goes_to_the_first_tier_that_is_ready(
 ) -> None:
     view = ChainView.of(ChainStatus("default", tiers))
     assert (view.available, view.next, view.back) == (available, next_tier, back)
+
+
+@pytest.mark.parametrize(
+    ("limit", "left", "view"),
+    [
+        (30, 18, ("requests per minute", 12, 30, 18, "ok")),
+        (15, 3, ("requests per minute", 12, 15, 3, "low")),
+        (12, 0, ("requests per minute", 12, 12, 0, "out")),
+        # The provider says what is left, but not of how much.
+        (None, 18, ("requests per minute", 12, 30, 18, "ok")),
+        (0.5, 0, ("requests per minute", 12, 12, 0, "out")),
+        (0, 0, ("requests per minute", 12, 12, 0, "out")),
+    ],
+)
+def test_a_limit_is_a_bar_that_fills(limit: float | None, left: int, view: tuple[str, int, int, int, str]) -> None:
+    known = LimitView.of(LimitStatus("requests", Window.MINUTE, limit, 12, left, 9.0, 41.0, "configured"), left)
+    assert (known.name, known.used, known.size, known.left, known.level) == view
+    assert (known.back, known.source) == (41.0, "configured")
+
+
+def test_what_is_counted_without_a_limit_is_told_in_a_line() -> None:
+    limits = (
+        LimitStatus("requests", Window.MINUTE, None, 3, None, 9.0, 41.0, "counted"),
+        LimitStatus("requests", None, 4, 1, 3, None, None, "configured"),
+        LimitStatus("input_tokens", Window.DAY, None, 54_000, None, 9.0, 41.0, "counted"),
+    )
+    view = TargetView.of(dataclasses.replace(target("tracking"), limits=limits))
+    assert [limit.name for limit in view.limits] == ["requests at a time"]
+    assert view.counted == "3 requests in a minute, 54,000 input tokens in a day"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from chain429.errors import RequestError, WireError
 from chain429.wire.chat import CHAT, ChatReader, ChatRequest, ChatStream
-from chain429.wire.dialect import Problem
+from chain429.wire.conversation import Conversation
+from chain429.wire.dialect import Problem, Side
 from chain429.wire.events import End, Error, Event, Finish, Reasoning, Text, ToolArguments, ToolCall, Usage
 
 HELLO = b'{"model":"default","messages":[{"role":"user","content":"Hi"}]}'
@@ -63,20 +64,20 @@ def test_a_wrong_request_is_refused_by_the_name_of_its_field(body: bytes, param:
 
 def test_only_the_model_changes_in_a_plain_request() -> None:
     request = ChatRequest.parse(b'{"model":"default","messages":[{"role":"user","content":"Hi"}],"x_new":1.50}')
-    assert request.exchange("gpt-oss", (), ()).body == (
+    assert request.exchange(Side("p", "chat", "gpt-oss"), ()).body == (
         b'{"messages":[{"role":"user","content":"Hi"}],"x_new":1.50,"model":"gpt-oss"}'
     )
 
 
 def test_usage_is_asked_for_on_every_stream() -> None:
     request = ChatRequest.parse(b'{"messages":[{"role":"user"}],"stream":true,"stream_options":{"other":1}}')
-    body = json.loads(request.exchange("m", (), ()).body)
+    body = json.loads(request.exchange(Side("p", "chat", "m"), ()).body)
     assert body["stream_options"] == {"other": 1, "include_usage": True}
 
 
 def test_a_refused_parameter_is_left_out_and_a_renamed_one_renamed() -> None:
     request = ChatRequest.parse(b'{"messages":[{"role":"user"}],"max_tokens":5,"seed":1,"stream":true}')
-    body = json.loads(request.exchange("m", (), ("seed", "max_tokens", "stream_options")).body)
+    body = json.loads(request.exchange(Side("p", "chat", "m"), ("seed", "max_tokens", "stream_options")).body)
     assert body == {"messages": [{"role": "user"}], "stream": True, "model": "m", "max_completion_tokens": 5}
 
 
@@ -97,6 +98,92 @@ def test_only_what_merely_tunes_an_answer_may_be_dropped(param: str, name: str |
         b'{"messages":[{"role":"user"}],"model":"m","max_tokens":5,"seed":1,"stream":true,"tools":[{}]}'
     )
     assert request.droppable(param) == name
+
+
+# Which conversation it is.
+
+
+def conversation(*messages: dict[str, Any], session: str = "", **fields: Any) -> Conversation:
+    return ChatRequest.parse(json.dumps({"messages": messages, **fields}).encode()).conversation(session)
+
+
+def said(role: str, content: Any) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+SYSTEM, ASKED, ANSWERED = said("system", "Be brief."), said("user", "Hello"), said("assistant", "Hi")
+
+
+def test_a_conversation_keeps_its_key_while_it_grows() -> None:
+    turns = [SYSTEM, ASKED, ANSWERED, said("user", "More"), said("assistant", None), said("tool", "7")]
+    first = conversation(*turns[:2])
+    assert not first.begun
+    for length in range(3, len(turns) + 1):
+        assert conversation(*turns[:length]) == Conversation(first.key, begun=True)
+
+
+def test_a_greeting_before_the_first_question_is_no_part_of_the_key() -> None:
+    turns = [SYSTEM, said("assistant", "Welcome!"), ASKED, ANSWERED, said("user", "More")]
+    assert conversation(*turns[:3]) == conversation(*turns)
+    assert conversation(*turns[:3]).key == conversation(SYSTEM, ASKED).key
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [ASKED],
+        [said("system", "Be verbose."), ASKED],
+        [SYSTEM, said("user", "Hello!")],
+        [SYSTEM, ASKED, said("user", "And more")],
+        [SYSTEM, said("user", None)],
+        [SYSTEM],
+    ],
+)
+def test_another_opening_is_another_conversation(messages: list[dict[str, Any]]) -> None:
+    assert conversation(*messages).key != conversation(SYSTEM, ASKED).key
+
+
+def test_words_are_the_same_as_text_or_in_parts() -> None:
+    parts = [{"type": "text", "text": "Hel", "cache_control": {"type": "ephemeral"}}, {"type": "text", "text": "lo"}]
+    assert conversation(SYSTEM, said("user", parts)) == conversation(SYSTEM, ASKED)
+    image = {"type": "image_url", "image_url": {"url": "data:"}}
+    assert conversation(SYSTEM, said("user", [*parts, image])) != conversation(SYSTEM, ASKED)
+
+
+@pytest.mark.parametrize("content", [5, [], [5, {}], [{"text": 5}], {"text": "x"}, "\ud800"])
+def test_content_of_any_form_has_a_key(content: Any) -> None:
+    assert conversation(said("user", content)) == conversation(said("user", content))
+
+
+def test_questions_that_begin_alike_are_told_apart_by_their_length_and_instructions_by_their_beginning() -> None:
+    rules = "x" * 5000
+    assert conversation(said("user", rules + "one")).key != conversation(said("user", rules + "other")).key
+    now, later = said("system", f"{rules} It is 12:00."), said("system", f"{rules} It is 12:00:07.")
+    assert conversation(now, ASKED).key == conversation(later, ASKED).key
+
+
+def test_no_more_than_the_first_messages_are_looked_at() -> None:
+    questions = [said("user", f"{number}") for number in range(20)]
+    assert conversation(*questions).key == conversation(*questions[:8]).key
+    assert conversation(*questions).key != conversation(*questions[:7]).key
+
+
+def test_what_is_shared_by_many_conversations_only_tells_them_from_others() -> None:
+    names = ("prompt_cache_key", "user", "safety_identifier")
+    keys = {conversation(ASKED, **{name: "mine"}).key for name in names}
+    assert len(keys) == 1
+    assert keys.isdisjoint({conversation(ASKED).key, conversation(ASKED, user="yours").key})
+    assert conversation(said("user", "Other"), user="mine").key not in keys
+    both = conversation(ASKED, prompt_cache_key="mine", user="changes")
+    assert both.key in keys
+    assert conversation(ASKED, user=5, prompt_cache_key="").key == conversation(ASKED).key
+
+
+def test_a_session_that_is_named_counts_alone() -> None:
+    one = conversation(SYSTEM, ASKED, session="s-1", user="me")
+    assert one == conversation(said("user", "Summary"), session="s-1")
+    assert one.key != conversation(SYSTEM, ASKED, session="s-2").key
+    assert conversation(SYSTEM, ASKED, ANSWERED, session="s-1") == Conversation(one.key, begun=True)
 
 
 # A provider's chunks.
@@ -366,6 +453,6 @@ def test_an_error_is_worded_as_openai_does(status: int, kind: str) -> None:
 
 
 def test_an_error_event_ends_the_stream_without_an_end_mark() -> None:
-    assert CHAT.error_event(Problem(502, "Why")) == (
+    assert ChatStream(include_usage=False).fail(Problem(502, "Why")) == (
         b'data: {"error":{"message":"Why","type":"server_error","param":null,"code":null}}\n\n'
     )

@@ -76,3 +76,25 @@ def test_events_are_written_as_they_are_read() -> None:
     assert sse.event(b"a\nb", "error") == b"event: error\ndata: a\ndata: b\n\n"
     assert sse.comment("keep-alive") == b": keep-alive\n\n"
     assert parse([sse.event(b"a\nb", "error")]) == [(b"a\nb", "error")]
+
+
+@pytest.mark.parametrize(
+    ("stream", "data"),
+    [
+        (b"event: a\ndata: 1\n\n", [("a", b"1")]),
+        (b"event: a\ndata: 1\ndata: 2\n\n", [("a", b"1\n2")]),
+        (b"event: a\nid: 7\n\nevent: b\ndata:2\n\n", [("a", None), ("b", b"2")]),
+        (b"data: 1\n\n\ndata: 2\n\n\n\ndata: 3\n\n\n", [("", b"1"), ("", b"2"), ("", b"3")]),
+    ],
+)
+def test_whole_events_are_read_like_those_that_come_in_pieces(
+    stream: bytes, data: list[tuple[str, bytes | None]]
+) -> None:
+    whole, pieces = EventParser(), EventParser()
+    for parser in (whole, pieces):
+        parser.feed(b": hello\n\n")
+    once = [*whole.feed(stream), *whole.close()]
+    bits = [event for at in range(len(stream)) for event in pieces.feed(stream[at : at + 1])]
+    bits += pieces.close()
+    for found in (once, bits):
+        assert [(event.name, event.data) for event in found if event.data is not None or event.name] == data

@@ -1,0 +1,184 @@
+"""The neutral request, written as the body of a request in Chat Completions.
+
+The shapes are those of OpenAI's API reference, in their oldest form that all providers know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from chain429.wire.dialect import Side
+from chain429.wire.prompt import (
+    AssistantTurn,
+    CallPart,
+    Effort,
+    FilePart,
+    ImagePart,
+    Prompt,
+    ReasoningPart,
+    Result,
+    SystemTurn,
+    TextPart,
+    Tool,
+    Turn,
+    UserPart,
+    UserTurn,
+    call_id,
+)
+
+# OpenAI takes no more of them.
+_MOST_STOPS = 4
+# Words that every model which can be told an effort knows.
+_EFFORTS: Mapping[Effort, str] = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
+# Up to so many tokens of thinking are this effort.
+_BUDGETS: Sequence[tuple[int, Effort]] = ((4096, "low"), (12_288, "medium"))
+_FREE_TEXT: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string", "description": "The whole input, as free text."}},
+    "required": ["input"],
+}
+# Tools can't give back pictures here: they follow as if the user had sent them.
+_SEE_BELOW = "(see the attachment that follows)"
+
+_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def write_body(prompt: Prompt, side: Side) -> dict[str, Any]:
+    """The body for a provider that speaks Chat Completions, but for ``stream``."""
+    body: dict[str, Any] = {"model": side.model, "messages": _messages(prompt, side)}
+    if prompt.tools:
+        body["tools"] = [_tool(tool) for tool in prompt.tools]
+        if prompt.choice is not None:
+            named = {"type": "function", "function": {"name": prompt.choice.name}}
+            body["tool_choice"] = named if prompt.choice.kind == "tool" else prompt.choice.kind
+        if prompt.parallel is not None:
+            body["parallel_tool_calls"] = prompt.parallel
+    if prompt.max_tokens is not None:
+        body["max_completion_tokens"] = min(prompt.max_tokens, side.max_output or prompt.max_tokens)
+    sampling = {"temperature": prompt.temperature, "top_p": prompt.top_p, "top_k": prompt.top_k}
+    body |= {name: value for name, value in sampling.items() if value is not None}
+    stops = [stop for stop in prompt.stop if stop.strip()][:_MOST_STOPS]
+    if stops:
+        body["stop"] = stops
+    effort = _EFFORTS.get(_effort(prompt) or "none")
+    if effort:
+        body["reasoning_effort"] = effort
+    if prompt.format is not None:
+        body["response_format"] = _format(prompt)
+    return {**body, **prompt.tuning}
+
+
+def _effort(prompt: Prompt) -> Effort | None:
+    if prompt.effort is not None or not prompt.budget:
+        return prompt.effort
+    return next((effort for most, effort in _BUDGETS if prompt.budget <= most), "high")
+
+
+def _format(prompt: Prompt) -> dict[str, Any]:
+    wanted = prompt.format
+    assert wanted
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    inner: dict[str, Any] = {"name": wanted.name, "schema": wanted.schema}
+    if wanted.strict is not None:
+        inner["strict"] = wanted.strict
+    return {"type": "json_schema", "json_schema": inner}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = _FREE_TEXT if tool.free else dict(tool.schema)
+    if tool.strict is not None and not tool.free:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+def _messages(prompt: Prompt, side: Side) -> list[dict[str, Any]]:
+    free = {tool.name for tool in prompt.tools if tool.free}
+    free |= {name for name, original in prompt.originals.items() if original.free}
+    messages: list[dict[str, Any]] = []
+    shown: list[UserPart] = []  # what results showed, for the user's turn after them
+    for turn in prompt.turns:
+        if shown and not isinstance(turn, UserTurn):
+            messages.append({"role": "user", "content": _content(shown)})
+            shown = []
+        if isinstance(turn, UserTurn):
+            messages.append({"role": "user", "content": _content([*shown, *turn.parts])})
+            shown = []
+        else:
+            messages += _written(turn, side, free, shown)
+    if shown:
+        messages.append({"role": "user", "content": _content(shown)})
+    return messages
+
+
+def _written(turn: Turn, side: Side, free: set[str], shown: list[UserPart]) -> Iterable[dict[str, Any]]:
+    if isinstance(turn, SystemTurn):
+        return [{"role": "system", "content": turn.text}]
+    if isinstance(turn, AssistantTurn):
+        message = _assistant(turn, side, free)
+        return [message] if message else []
+    assert not isinstance(turn, UserTurn)
+    return [_result(result, shown) for result in turn.results]
+
+
+def _assistant(turn: AssistantTurn, side: Side, free: set[str]) -> dict[str, Any] | None:
+    text = "".join([part.text for part in turn.parts if isinstance(part, TextPart)])
+    calls = [_call(part, free) for part in turn.parts if isinstance(part, CallPart)]
+    thoughts = [
+        part.text
+        for part in turn.parts
+        if isinstance(part, ReasoningPart) and part.origin == side.provider and not part.redacted
+    ]
+    if not text and not calls:
+        return None  # thoughts alone are no message
+    message: dict[str, Any] = {"role": "assistant", "content": text or None}
+    if any(thoughts):
+        message["reasoning_content"] = "".join(thoughts)
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _call(part: CallPart, free: set[str]) -> dict[str, Any]:
+    arguments = _DUMPS({"input": part.arguments}) if part.name in free else part.arguments.strip() or "{}"
+    return {"id": call_id(part.id), "type": "function", "function": {"name": part.name, "arguments": arguments}}
+
+
+def _result(result: Result, shown: list[UserPart]) -> dict[str, Any]:
+    texts = [part.text for part in result.parts if isinstance(part, TextPart)]
+    others = [part for part in result.parts if not isinstance(part, TextPart)]
+    if others:
+        shown += others
+        texts.append(_SEE_BELOW)
+    text = "\n".join(texts)
+    content = f"Error: {text}" if result.failed else text
+    return {"role": "tool", "tool_call_id": call_id(result.id), "content": content}
+
+
+def _content(parts: Sequence[UserPart]) -> str | list[dict[str, Any]]:
+    """A plain string where it is only text: not every provider takes a list."""
+    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    if len(texts) == len(parts):
+        return "\n\n".join(texts)
+    return [_part(part) for part in parts]
+
+
+def _part(part: UserPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    url = f"data:{part.media_type};base64,{part.data}" if part.data else part.url
+    if isinstance(part, ImagePart):
+        image = {"url": url, "detail": part.detail} if part.detail else {"url": url}
+        return {"type": "image_url", "image_url": image}
+    return {"type": "file", "file": _file(part, url)}
+
+
+def _file(part: FilePart, url: str) -> dict[str, Any]:
+    if part.id:
+        return {"file_id": part.id}
+    return {"filename": part.name or "file", "file_data": url}

@@ -1,0 +1,247 @@
+"""A client's request in Chat Completions, read into the neutral one; ``write_body`` is the other way round.
+
+The shapes are those of OpenAI's API reference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from chain429.wire.chat_body import write_body
+from chain429.wire.prompt import (
+    AssistantPart,
+    AssistantTurn,
+    CallPart,
+    Choice,
+    Effort,
+    FilePart,
+    Format,
+    ImagePart,
+    Original,
+    Prompt,
+    ReasoningPart,
+    Result,
+    ResultTurn,
+    SystemTurn,
+    TextPart,
+    Tool,
+    Turn,
+    UserPart,
+    UserTurn,
+    fit,
+    tool_name,
+    unmarked,
+)
+
+__all__ = ["read_prompt", "write_body"]
+
+# Members that other dialects have words for, or that are said to the gateway alone.
+_READ = frozenset(
+    {
+        "max_completion_tokens", "max_tokens", "messages", "model", "n", "parallel_tool_calls", "reasoning_effort",
+        "response_format", "stop", "stream", "stream_options", "temperature", "tool_choice", "tools", "top_k", "top_p",
+    }
+)  # fmt: skip
+# Members that a provider of another dialect may know under the same name, or may do without.
+_TUNING = frozenset(
+    {"frequency_penalty", "logit_bias", "presence_penalty", "prompt_cache_key", "seed", "service_tier", "verbosity"}
+)
+_EFFORTS: Mapping[Any, Effort] = MappingProxyType(
+    {"none": "none", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
+)
+_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def read_prompt(values: Mapping[str, Any]) -> Prompt:
+    """The neutral request of a client's body, as ``ChatRequest`` has checked it."""
+    lost: dict[str, None] = {
+        name: None for name, value in values.items() if name not in _READ and name not in _TUNING and value is not None
+    }
+    originals: dict[str, Original] = {}
+    turns: list[Turn] = []
+    for message in values["messages"]:
+        turns += _turns(message, originals, lost)
+    tools = tuple(_tools(values.get("tools"), originals, lost))
+    return Prompt(
+        turns=fit(turns),
+        tools=tools,
+        choice=_choice(values.get("tool_choice"), lost) if tools else None,
+        parallel=_flag(values.get("parallel_tool_calls")),
+        max_tokens=_whole(values.get("max_completion_tokens")) or _whole(values.get("max_tokens")),
+        temperature=_number(values.get("temperature")),
+        top_p=_number(values.get("top_p")),
+        top_k=_whole(values.get("top_k")),
+        stop=tuple(_stop(values.get("stop"))),
+        effort=_EFFORTS.get(values.get("reasoning_effort"))
+        if isinstance(values.get("reasoning_effort"), str)
+        else None,
+        format=_format(values.get("response_format")),
+        tuning={name: values[name] for name in _TUNING if values.get(name) is not None},
+        originals=originals,
+        lost=tuple(lost),
+    )
+
+
+def _turns(message: Mapping[str, Any], originals: dict[str, Original], lost: dict[str, None]) -> Iterator[Turn]:
+    role, content = message["role"], message.get("content")
+    if role in ("system", "developer"):
+        text = _text(content)
+        if text:
+            yield SystemTurn(text)
+    elif role == "assistant":
+        yield AssistantTurn(tuple(_assistant(message, originals, lost)))
+    elif role in ("tool", "function"):
+        # Results of the first tool calls that there were are known by the function's name.
+        identifier = message.get("tool_call_id") or message.get("name") or ""
+        yield ResultTurn((Result(str(identifier), tuple(_user_parts(content, lost))),))
+    else:
+        yield UserTurn(tuple(_user_parts(content, lost)))
+
+
+def _assistant(
+    message: Mapping[str, Any], originals: dict[str, Original], lost: dict[str, None]
+) -> Iterator[AssistantPart]:
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if isinstance(reasoning, str) and reasoning:
+        # Whoever made it is not told, so there is nobody to give it back to, but for what is marked.
+        origin, signature = unmarked(str(message.get("reasoning_signature") or ""))
+        yield ReasoningPart(reasoning, signature, origin)
+    text = _text(message.get("content")) or _text(message.get("refusal"))
+    if text:
+        yield TextPart(text)
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            yield CallPart(str(call.get("id") or ""), _named(function, originals), _arguments(function))
+        else:
+            lost["messages[].tool_calls"] = None
+    function = message.get("function_call")
+    if isinstance(function, dict):
+        yield CallPart(str(function.get("name") or ""), _named(function, originals), _arguments(function))
+
+
+def _named(function: Mapping[str, Any], originals: dict[str, Original]) -> str:
+    name = str(function.get("name") or "")
+    fitting = tool_name(name)
+    if fitting != name:
+        originals[fitting] = Original(name)
+    return fitting
+
+
+def _arguments(function: Mapping[str, Any]) -> str:
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        return arguments
+    return _DUMPS(arguments) if isinstance(arguments, dict) else ""
+
+
+def _user_parts(content: Any, lost: dict[str, None]) -> Iterator[UserPart]:
+    if isinstance(content, str):
+        if content:
+            yield TextPart(content)
+        return
+    for part in content if isinstance(content, list) else ():
+        found = _part(part) if isinstance(part, dict) else None
+        if found is not None:
+            yield found
+        elif not (isinstance(part, dict) and part.get("type") == "text"):
+            lost[f"messages[].{part.get('type') if isinstance(part, dict) else 'content'}"] = None
+
+
+def _part(part: Mapping[str, Any]) -> UserPart | None:
+    kind = part.get("type")
+    if kind == "text" and isinstance(part.get("text"), str) and part["text"]:
+        return TextPart(part["text"])
+    if kind == "image_url":
+        image = part.get("image_url")
+        image = {"url": image} if isinstance(image, str) else image
+        if isinstance(image, dict) and isinstance(image.get("url"), str):
+            media_type, data = split_data_url(image["url"])
+            detail = image["detail"] if isinstance(image.get("detail"), str) else ""
+            return ImagePart("" if data else image["url"], media_type, data, detail)
+    if kind == "file" and isinstance(part.get("file"), dict):
+        file = part["file"]
+        media_type, data = split_data_url(str(file.get("file_data") or ""))
+        return FilePart(
+            name=str(file.get("filename") or ""), media_type=media_type, data=data, id=str(file.get("file_id") or "")
+        )
+    return None
+
+
+def split_data_url(url: str) -> tuple[str, str]:
+    """Media type and base64 of a ``data:`` URL (RFC 2397); two empty strings for anything else."""
+    if url[:5].lower() != "data:":
+        return "", ""
+    head, comma, data = url[5:].partition(",")
+    media_type, _, coding = head.rpartition(";")
+    return (media_type, data) if comma and coding.lower() == "base64" else ("", "")
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    texts = [part.get("text") or part.get("refusal") for part in parts]
+    return "\n".join([text for text in texts if isinstance(text, str) and text])
+
+
+def _tools(tools: Any, originals: dict[str, Original], lost: dict[str, None]) -> Iterator[Tool]:
+    for tool in tools if isinstance(tools, list) else ():
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict):
+            lost["tools"] = None
+            continue
+        schema, strict = function.get("parameters"), function.get("strict")
+        name, description = _named(function, originals), function.get("description")
+        description = description if isinstance(description, str) else ""
+        if isinstance(schema, dict) and schema:
+            yield Tool(name, description, schema, strict if isinstance(strict, bool) else None)
+        else:
+            yield Tool(name, description, strict=strict if isinstance(strict, bool) else None)
+
+
+def _choice(choice: Any, lost: dict[str, None]) -> Choice | None:
+    if choice in ("auto", "none", "required"):
+        return Choice(choice)
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            return Choice("tool", tool_name(function["name"]))
+        lost["tool_choice"] = None
+    return None
+
+
+def _format(value: Any) -> Format | None:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "json_object":
+        return Format()
+    inner = value.get("json_schema") if kind == "json_schema" else None
+    if not isinstance(inner, dict):
+        return None
+    schema, strict = inner.get("schema"), inner.get("strict")
+    return Format(
+        schema if isinstance(schema, dict) else None,
+        str(inner.get("name") or "answer"),
+        strict if isinstance(strict, bool) else None,
+    )
+
+
+def _stop(stop: Any) -> list[str]:
+    found = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
+    return [one for one in found if isinstance(one, str) and one]
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,182 @@
+"""Neutral events, written as an answer in Chat Completions, for a client that speaks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from chain429.wire import sse
+from chain429.wire.dialect import Problem
+from chain429.wire.events import End, Event, Finish, Reasoning, Text, ToolArguments, ToolCall, Usage
+from chain429.wire.prompt import Original
+
+DONE = b"data: [DONE]\n\n"
+_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+
+
+def error_body(problem: Problem) -> bytes:
+    """The body of an error answer: ``{"error": {"message", "type", "param", "code"}}``."""
+    kind = problem.kind or _TYPES.get(problem.status)
+    kind = kind or ("server_error" if problem.status >= 500 else "invalid_request_error")
+    error: dict[str, Any] = {
+        "message": problem.message,
+        "type": kind,
+        "param": problem.param,
+        "code": problem.code,
+    }
+    if problem.details:
+        error["chain429"] = problem.details
+    return json.dumps({"error": error}, separators=(",", ":")).encode()
+
+
+# OpenAI's words for what went wrong, by HTTP status.
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large"}
+
+
+class ChatWriter:
+    """Writes one answer. See ``dialect.Writer``.
+
+    ``include_usage``: the client asked for a last chunk with the count of tokens.
+    """
+
+    __slots__ = (
+        "_arguments", "_at", "_calls", "_done", "_finish", "_head", "_id", "_include_usage", "_model", "_numbers",
+        "_originals", "_reasoning", "_started", "_text", "_usage",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        identifier: str,
+        model: str,
+        at: int,
+        originals: Mapping[str, Original] = {},
+        origin: str = "",
+        *,
+        include_usage: bool = False,
+    ) -> None:
+        self._id = f"chatcmpl-{identifier}"
+        self._model = model
+        self._at = at
+        self._originals = originals
+        self._include_usage = include_usage
+        common = {"id": self._id, "object": "chat.completion.chunk", "created": at, "model": model}
+        # What every chunk begins with, but for the end of the object.
+        self._head = b"data: " + _DUMPS(common)[:-1].encode() + b","
+        self._started = False
+        self._done = False
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._arguments: list[list[str]] = []
+        self._numbers: dict[int, int] = {}
+        self._finish: Finish | None = None
+        self._usage: Usage | None = None
+
+    def add(self, event: Event) -> bytes:
+        if self._done:
+            return b""
+        if isinstance(event, Text):
+            self._text.append(event.text)
+            return self._delta({"content": event.text})
+        if isinstance(event, Reasoning):
+            self._reasoning.append(event.text)
+            return self._delta({"reasoning_content": event.text})
+        if isinstance(event, ToolCall):
+            return self._call(event)
+        if isinstance(event, ToolArguments):
+            number = self._numbers.get(event.index)
+            if number is None:
+                return b""
+            self._arguments[number].append(event.text)
+            return self._delta({"tool_calls": [{"index": number, "function": {"arguments": event.text}}]})
+        if isinstance(event, Usage):
+            self._usage = event
+        elif isinstance(event, Finish):
+            self._finish = event
+        return self.close() if isinstance(event, End) else b""
+
+    def _call(self, event: ToolCall) -> bytes:
+        number = self._numbers[event.index] = len(self._calls)
+        call = ToolCall(number, event.id or f"call_{self._id[9:]}_{number}", self._name(event.name))
+        self._calls.append(call)
+        self._arguments.append([])
+        opened = {
+            "index": number, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}
+        }  # fmt: skip
+        return self._delta({"tool_calls": [opened]})
+
+    def _name(self, name: str) -> str:
+        original = self._originals.get(name)
+        return original.name if original else name
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        if self._started:
+            return self._chunk(_DUMPS([{"index": 0, "delta": delta, "finish_reason": None}]))
+        self._started = True
+        first = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+        return self._chunk(_DUMPS([first])) + (self._delta(delta) if delta else b"")
+
+    def _chunk(self, choices: str, rest: bytes = b"") -> bytes:
+        return self._head + b'"choices":' + choices.encode("utf-8", "replace") + rest + b"}\n\n"
+
+    def close(self) -> bytes:
+        if self._done:
+            return b""
+        out = b"" if self._started else self._delta({})
+        self._done = True
+        out += self._chunk(_DUMPS([{"index": 0, "delta": {}, "finish_reason": self._reason()}]))
+        if self._include_usage:
+            out += self._chunk("[]", b',"usage":' + _DUMPS(self._counted()).encode())
+        return out + DONE
+
+    def fail(self, problem: Problem) -> bytes:
+        """The error. No [DONE] follows: the answer is not complete."""
+        if self._done:
+            return b""
+        self._done = True
+        return sse.event(error_body(problem))
+
+    def whole(self) -> bytes:
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text)}
+        if self._reasoning:
+            message["reasoning_content"] = "".join(self._reasoning)
+        if self._calls:
+            message["content"] = message["content"] or None
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": "".join(self._arguments[call.index])},
+                }
+                for call in self._calls
+            ]
+        body = {
+            "id": self._id,
+            "object": "chat.completion",
+            "created": self._at,
+            "model": self._model,
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": self._reason()}],
+            "usage": self._counted(),
+        }
+        return _DUMPS(body).encode("utf-8", "replace")
+
+    def _reason(self) -> str:
+        """Calls were made, so it ended for them, unless it was cut: half a call must not be run."""
+        reason = self._finish.reason if self._finish else "stop"
+        if self._calls and reason != "length":
+            return "tool_calls"
+        return reason if reason in _REASONS else "stop"
+
+    def _counted(self) -> dict[str, Any] | None:
+        usage = self._usage
+        if usage is None:
+            return None
+        return {
+            "prompt_tokens": usage.input,
+            "completion_tokens": usage.output,
+            "total_tokens": usage.input + usage.output,
+            "prompt_tokens_details": {"cached_tokens": usage.cached},
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        }

@@ -1,0 +1,290 @@
+"""The neutral request: what a client asks, in whatever dialect it asked, for the providers that speak another.
+
+Each dialect has one reader into a ``Prompt`` and one writer out of it, so a request crosses once. A request that stays
+in its dialect never comes here: its bytes pass through. What has no place here is named in ``Prompt.lost``, so that it
+can be told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Words; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture: ``data`` is base64 of ``media_type``, or it is at ``url``. ``detail``: OpenAI's low, high or auto."""
+
+    url: str = ""
+    media_type: str = ""
+    data: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A document: ``data`` is base64 of ``media_type``, or it is at ``url``, or its provider knows it by ``id``."""
+
+    name: str = ""
+    url: str = ""
+    media_type: str = ""
+    data: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningPart:
+    """What a model thought before it answered, as the client was given it and sends it back.
+
+    ``signature`` is the proof that goes with it, and ``origin`` the id of the provider that made it, empty where that
+    is not known. Only there it may go back. ``redacted``: the signature is all there is, it holds the thoughts.
+    """
+
+    text: str
+    signature: str = ""
+    origin: str = ""
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """A tool was called: ``arguments`` is JSON text, or free text where the tool is ``free``."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a tool gave back to the call of that ``id``."""
+
+    id: str
+    parts: tuple[TextPart | ImagePart | FilePart, ...]
+    failed: bool = False
+
+
+UserPart = TextPart | ImagePart | FilePart
+AssistantPart = TextPart | ReasoningPart | CallPart
+
+
+@dataclass(frozen=True, slots=True)
+class SystemTurn:
+    """Instructions, at the beginning or anywhere between turns."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserTurn:
+    """What the user says; at least one part."""
+
+    parts: tuple[UserPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantTurn:
+    """What the model answered; at least one part."""
+
+    parts: tuple[AssistantPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultTurn:
+    """Results of the calls of the assistant's turn before it, in the order of those calls."""
+
+    results: tuple[Result, ...]
+
+
+Turn = SystemTurn | UserTurn | AssistantTurn | ResultTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that may be called. ``name`` fits every provider (see ``tool_name``); ``schema`` is its arguments' JSON
+    schema. ``free``: it takes free text, not JSON."""
+
+    name: str
+    description: str = ""
+    schema: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({"type": "object", "properties": {}}))
+    strict: bool | None = None
+    free: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What the client calls a tool whose ``Tool.name`` is another; ``namespace`` is that of the Responses API."""
+
+    name: str
+    namespace: str = ""
+    free: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tool is to be called: any (``required``), the one of that ``name``, none, or as it likes (``auto``)."""
+
+    kind: Literal["auto", "none", "required", "tool"]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The answer is to be JSON; of that ``schema``, where one is given."""
+
+    schema: Mapping[str, Any] | None = None
+    name: str = "answer"
+    strict: bool | None = None
+
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request.
+
+    ``turns`` are in order and fit together (see ``fit``). ``effort`` and ``budget`` (tokens) say how much it may think,
+    None where nothing was said. ``tuning`` are further parameters by the names of Chat Completions (``seed``,
+    ``presence_penalty``, ``verbosity`` …): a provider may ignore them. ``originals`` are the client's names of tools,
+    by ``Tool.name``, where they differ. ``lost`` names what the client sent that has no place here.
+    """
+
+    turns: tuple[Turn, ...]
+    tools: tuple[Tool, ...] = ()
+    choice: Choice | None = None
+    parallel: bool | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    effort: Effort | None = None
+    budget: int | None = None
+    format: Format | None = None
+    tuning: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    originals: Mapping[str, Original] = field(default_factory=lambda: MappingProxyType({}))
+    lost: tuple[str, ...] = ()
+
+
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
+
+
+def tool_name(name: str, namespace: str = "") -> str:
+    """A name that every provider takes (letters, digits, ``_`` and ``-``, at most 64), the same for the same tool."""
+    whole = f"{namespace}__{name}" if namespace else name
+    return whole if _TOOL_NAME.fullmatch(whole) else _shortened(whole, 64)
+
+
+def call_id(identifier: str, longest: int = 64) -> str:
+    """An id that every provider takes, but for those with forms of their own; the same for the same id."""
+    fits = len(identifier) <= longest and _TOOL_NAME.fullmatch(identifier)
+    return identifier if fits else _shortened(identifier, longest)
+
+
+def _shortened(text: str, longest: int) -> str:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{_NOT_IN_NAMES.sub('_', text)[: longest - 9]}_{digest}"
+
+
+# A signature of ours: what comes from a provider that signs nothing, or that speaks another dialect, is marked with
+# where it came from, so that it goes back there and nowhere else.
+_MARK = "c429"
+
+
+def marked(origin: str, signature: str) -> str:
+    """The signature that a client is given for thoughts of the provider ``origin``."""
+    return f"{_MARK}.{origin}.{signature}"
+
+
+def unmarked(signature: str) -> tuple[str, str]:
+    """The provider that a signature is marked with, empty where it is not ours, and the provider's own signature."""
+    mark, _, rest = signature.partition(".")
+    origin, dot, own = rest.partition(".")
+    return (origin, own) if mark == _MARK and dot else ("", signature)
+
+
+NO_RESULT = "(no result)"
+
+
+def fit(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """The turns as every provider takes them: neighbours of one kind are one turn, and each tool call has exactly one
+    result, in the turn right after it and in the order of the calls.
+
+    A result that is missing is said to be missing, one without a call is left out, and of several for one call the
+    first counts. What stood between calls and their results comes after the results.
+    """
+    found: list[Turn] = []
+    results: dict[str, Result] = {}
+    everything = [turn for turn in turns if isinstance(turn, ResultTurn) or _speaks(turn)]
+    for turn in everything:
+        if isinstance(turn, ResultTurn):
+            for result in turn.results:
+                results.setdefault(result.id, result)
+    answered: set[str] = set()
+    open_calls: list[str] = []
+
+    def close() -> None:
+        if open_calls:
+            given = [results.get(one) or Result(one, (TextPart(NO_RESULT),)) for one in open_calls]
+            found.append(ResultTurn(tuple(given)))
+            open_calls.clear()
+
+    for turn in _merged(everything):
+        if isinstance(turn, ResultTurn):
+            continue
+        close()
+        if isinstance(turn, AssistantTurn):
+            calls = [part.id for part in turn.parts if isinstance(part, CallPart)]
+            fresh = list(dict.fromkeys(one for one in calls if one not in answered))
+            answered.update(fresh)
+            open_calls.extend(fresh)
+            if len(fresh) != len(calls):
+                turn = AssistantTurn(_once(turn.parts, set(fresh)))
+        found.append(turn)
+    close()
+    return tuple(_merged(found))
+
+
+def _once(parts: Sequence[AssistantPart], left: set[str]) -> tuple[AssistantPart, ...]:
+    """The parts, each call once."""
+    kept: list[AssistantPart] = []
+    for part in parts:
+        if isinstance(part, CallPart):
+            if part.id not in left:
+                continue
+            left.discard(part.id)
+        kept.append(part)
+    return tuple(kept)
+
+
+def _speaks(turn: SystemTurn | UserTurn | AssistantTurn) -> bool:
+    return bool(turn.text if isinstance(turn, SystemTurn) else turn.parts)
+
+
+def _merged(turns: Iterable[Turn]) -> list[Turn]:
+    """Neighbours of one kind as one; results between two assistant turns keep these apart."""
+    found: list[Turn] = []
+    for turn in turns:
+        last = found[-1] if found else None
+        if isinstance(turn, UserTurn) and isinstance(last, UserTurn):
+            found[-1] = UserTurn((*last.parts, *turn.parts))
+        elif isinstance(turn, AssistantTurn) and isinstance(last, AssistantTurn):
+            found[-1] = AssistantTurn((*last.parts, *turn.parts))
+        elif isinstance(turn, SystemTurn) and isinstance(last, SystemTurn):
+            found[-1] = SystemTurn(f"{last.text}\n\n{turn.text}")
+        else:
+            found.append(turn)
+    return found

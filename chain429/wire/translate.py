@@ -1,0 +1,128 @@
+"""One attempt across dialects: the neutral request out to a provider, and its answer back through neutral events.
+
+One implementation for every pair. A whole answer is the fold of the same events as a streamed one, so both agree by
+construction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chain429.wire import sse
+from chain429.wire.cleanup import clean
+from chain429.wire.dialect import Problem, Reader, Side, Writer
+from chain429.wire.events import End, Event, Seen
+from chain429.wire.members import DROP
+from chain429.wire.prompt import Prompt
+
+_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """How a provider of one dialect is asked, and how its answer is read.
+
+    ``write`` makes the body of a prompt, ``streamed`` are the members that ask for a stream.
+    """
+
+    path: str
+    headers: Mapping[str, str]
+    streamed: Mapping[str, Any]
+    write: Callable[[Prompt, Side], dict[str, Any]]
+    reader: Callable[[], Reader]
+
+
+class Translated:
+    """See ``dialect.Exchange``. ``writer`` makes the one that speaks to the client; ``refused`` are members that the
+    provider is known not to take."""
+
+    __slots__ = ("_upstream", "_writer", "body", "headers", "lost", "path")
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        side: Side,
+        upstream: Upstream,
+        writer: Callable[[], Writer],
+        refused: Iterable[str],
+        *,
+        stream: bool,
+    ) -> None:
+        self._upstream = upstream
+        self._writer = writer
+        self.path = upstream.path
+        self.lost = prompt.lost
+        self.headers = upstream.headers
+        values = upstream.write(prompt, side)
+        if stream:
+            values |= upstream.streamed
+        if side.dialect == "chat":
+            values |= clean(values, side.model, side.rules)
+        for name in refused:
+            values[name] = DROP
+        kept = {name: value for name, value in values.items() if value is not DROP}
+        self.body = _DUMPS(kept).encode("utf-8", "replace")
+
+    def stream(self) -> TranslatedStream:
+        return TranslatedStream(self._upstream.reader(), self._writer())
+
+    def answer(self, body: bytes) -> tuple[Seen, bytes]:
+        seen, writer = Seen(), self._writer()
+        for event in self._upstream.reader().whole(body):
+            seen.add(event)
+            if seen.error is not None:
+                return seen, b""
+            writer.add(event)
+        return seen, writer.whole()
+
+
+class TranslatedStream:
+    """See ``dialect.AnswerStream``.
+
+    After an error nothing more is passed on: what becomes of it is not decided here. An answer that ends without being
+    complete gets no ending. Raises WireError where the bytes are no event stream.
+    """
+
+    __slots__ = ("_parser", "_reader", "_writer", "seen")
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        self._parser = sse.EventParser()
+        self._reader = reader
+        self._writer = writer
+        self.seen = Seen()
+
+    def feed(self, chunk: bytes) -> bytes:
+        return b"".join([self._passed(event) for event in self._parser.feed(chunk)])
+
+    def close(self) -> bytes:
+        out = b"".join([self._passed(event) for event in self._parser.close()])
+        if self.seen.complete and not self.seen.ended:
+            self.seen.add(End())
+            out += self._writer.close()
+        return out
+
+    def fail(self, problem: Problem) -> bytes:
+        return self._writer.fail(problem)
+
+    def _passed(self, event: sse.ServerEvent) -> bytes:
+        data = event.data
+        if data is None:
+            # Some break a stream with a bare JSON error, without "data:".
+            if not event.raw.lstrip().startswith((b"{", b"[")):
+                return b""
+            data = event.raw
+        if not data.strip():
+            return b""
+        return b"".join([self._told(item) for item in self._reader.read(data, event.name)])
+
+    def _told(self, item: Event) -> bytes:
+        seen = self.seen
+        if seen.error is not None or seen.ended:
+            return b""
+        seen.add(item)
+        if seen.error is not None:
+            return b""
+        return self._writer.add(item)
