@@ -74,11 +74,15 @@ def test_the_provider_answers_whole_wherever_the_request_is_cut() -> None:
     assert json.loads(body)["choices"][0]["finish_reason"] == "stop"
 
 
-def test_the_provider_refuses_for_no_longer_than_a_moment() -> None:
-    talk, wire, _ = conversation()
-    talk.data_received(request("limited"))
-    assert wire.written[0].startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
-    assert b"\r\nretry-after-ms: 0.001\r\n" in wire.written[0]
+def test_each_request_that_is_to_be_refused_asks_for_a_model_of_its_own() -> None:
+    plan = Plan(1, "t", "limited", requests=2, attempts=2, first=40)
+    for number in range(2):
+        talk, wire, _ = conversation()
+        asked = plan.request(number)
+        assert b'"model": "limited-%05d"' % (40 + number) in asked
+        talk.data_received(asked)
+        assert wire.written[0].startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+        assert b"\r\nretry-after: 60\r\n" in wire.written[0]
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("stream", 0.0), ("paced", 3 * PACE)])

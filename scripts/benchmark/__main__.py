@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(sizes: Sizes, names: Sequence[str], file: Path | None) -> int:
     """Measure ``names`` and print what came of it. Raises NoStart and Unexpected."""
     with tempfile.TemporaryDirectory(prefix="chain429-bench-") as folder:
-        with arena(Path(folder), names, sizes.models) as running:
+        with arena(Path(folder), names, sizes.models, sizes.limited * sizes.rounds) as running:
             results = compete(running, sizes, lambda words: print(words, file=sys.stderr))
             found = figures(results, sizes)
         print(table(found, running.skipped))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import psutil  # type: ignore[import-untyped]
 
-from scripts.benchmark.load import Plan, Tally, Unexpected
+from scripts.benchmark.load import Plan, Tally, Unexpected, numbered
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIRECT, RELAY, GATEWAY, MITMPROXY = NAMES = ("direct", "relay", "gateway", "mitmproxy")
@@ -27,13 +27,12 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _URL = re.compile(r"http://127\.0\.0\.1:([0-9]+)/v1")
 
-# Limits that are counted and never reached. "limited" meets a refusal before it is served.
+# Limits that are counted and never reached.
 _CONFIG = """
 providers:
   bench: {{preset: groq, base_url: "{url}", keys: [env:BENCH_KEY], limits: {{rpm: 10000000, tpm: 10000000000}}}}
 chains:
   default: [bench/whole]
-  limited: [bench/limited, bench/whole]
 """
 
 _T = TypeVar("_T")
@@ -141,8 +140,9 @@ class Arena:
 
 
 @contextmanager
-def arena(folder: Path, names: Sequence[str], models: Sequence[str]) -> Iterator[Arena]:
-    """Start the contestants ``names``, and end them. The gateway has a chain of each of ``models``."""
+def arena(folder: Path, names: Sequence[str], models: Sequence[str], limited: int = 0) -> Iterator[Arena]:
+    """Start the contestants ``names``, and end them. The gateway has a chain of each of ``models``, and ``limited``
+    chains that meet a refusal before they serve: each of them once, for then it is known."""
     with ExitStack() as stack:
 
         def start(name: str, command: Sequence[str]) -> Process:
@@ -154,6 +154,8 @@ def arena(folder: Path, names: Sequence[str], models: Sequence[str]) -> Iterator
         url = f"http://127.0.0.1:{provider}/v1"
         config = folder / "chain429.yaml"
         chains = "".join(f"  {model}: [bench/{model}]\n" for model in models)
+        refused = [numbered("limited", number) for number in range(limited)]
+        chains += "".join(f"  {model}: [bench/{model}, bench/whole]\n" for model in refused)
         config.write_text(_CONFIG.format(url=url) + chains, encoding="utf-8")
         load = Load(folder)
         stack.callback(load.stop)

@@ -23,7 +23,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 class Plan:
     """So many requests for ``model``, by so many clients at a time; with ``words``, as a stream of that many.
 
-    ``attempts``: what the gateway must say that it took, where that is expected.
+    ``attempts``: what the gateway must say that it took, where that is expected. ``first``: where it is given, each
+    request asks for a model of its own, numbered from there; see ``numbered``.
     """
 
     port: int
@@ -33,12 +34,13 @@ class Plan:
     clients: int = 1
     words: int = 0
     attempts: int = 0
+    first: int | None = None
 
-    @property
-    def request(self) -> bytes:
+    def request(self, number: int = 0) -> bytes:
+        """The bytes of the request of that number, counted from 0."""
         messages = [{"role": "system", "content": _PROMPT}, {"role": "user", "content": "What is a relay?"}]
         asked = {
-            "model": self.model,
+            "model": self.model if self.first is None else numbered(self.model, self.first + number),
             "messages": messages,
             "temperature": 0.2,
             **({"stream": True} if self.words else {}),
@@ -50,6 +52,10 @@ class Plan:
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
+
+
+def numbered(model: str, number: int) -> str:
+    return f"{model}-{number:05}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,6 @@ class Client(asyncio.Protocol):
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._request = plan.request
         self._transport: asyncio.WriteTransport | None = None
         self._answer = bytearray()
         self._size: int | None = None
@@ -88,14 +93,14 @@ class Client(asyncio.Protocol):
         if self._transport:
             self._transport.close()
 
-    async def ask(self) -> tuple[float, float]:
+    async def ask(self, request: bytes) -> tuple[float, float]:
         """Send the request. Returns the seconds to the answer's end, and to its first word."""
         assert self._transport
         self._answer.clear()
         self._size, self._first = None, 0.0
         self._done = asyncio.get_running_loop().create_future()
         began = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(request)
         await self._done
         return time.perf_counter() - began, self._first - began
 
@@ -135,13 +140,12 @@ async def carry_out(plan: Plan) -> Tally:
     loop = asyncio.get_running_loop()
     whole: list[float] = []
     first: list[float] = []
-    left = plan.requests
+    alike = plan.request()
+    requests = iter(range(plan.requests))
 
     async def keep_asking(client: Client) -> None:
-        nonlocal left
-        while left > 0:
-            left -= 1
-            total, beginning = await client.ask()
+        for number in requests:
+            total, beginning = await client.ask(alike if plan.first is None else plan.request(number))
             whole.append(total)
             if plan.words:
                 first.append(beginning)

@@ -55,11 +55,10 @@ ANSWER = _whole(
         "usage": _USAGE,
     },
 )
-# Over before anyone can ask again: the next request meets the same refusal.
 REFUSAL = _whole(
     b"429 Too Many Requests",
     {"error": {"message": "Rate limit reached for requests per minute", "code": "rate_limit_exceeded"}},
-    b"retry-after-ms: 0.001\r\n",
+    b"retry-after: 60\r\n",
 )
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n" + _LIMITS + b"transfer-encoding: chunked\r\n\r\n"
@@ -73,7 +72,7 @@ class Conversation(asyncio.Protocol):
     """One connection. ``at`` calls back at a time of ``now``'s clock.
 
     Models: ``stream-N`` and ``paced-N`` stream N words, as fast as the socket takes them or one each ``PACE`` seconds;
-    ``limited`` is always at its limit; any other answers whole.
+    ``limited-N`` is at its limit; any other answers whole.
     """
 
     def __init__(self, now: Callable[[], float], at: Callable[[float, Callable[[], None]], object]) -> None:

@@ -63,10 +63,14 @@ class Turn:
     words: int = 0
     attempts: int = 0
 
-    def plan(self, contestant: Contestant) -> Plan:
+    def plan(self, contestant: Contestant, number: int = 0) -> Plan:
+        """What the contestant is asked in the round of that number."""
         # A slow one gets fewer requests. Not fewer streams at a time: their number is the point.
         requests = self.requests if self.clients == self.requests else max(int(self.requests * contestant.share), 1)
-        return Plan(contestant.port, contestant.token, self.model, requests, self.clients, self.words, self.attempts)
+        first = number * self.requests if self.attempts else None
+        return Plan(
+            contestant.port, contestant.token, self.model, requests, self.clients, self.words, self.attempts, first
+        )
 
 
 FULL = Sizes()
@@ -105,7 +109,8 @@ def compete(arena: Arena, sizes: Sizes, say: Callable[[str], None]) -> Results:
             before = {name: process.cpu() for name, process in measured.items()}
             entrants = [one for one in arena.contestants if not turn.attempts or one.name == GATEWAY]
             shift = number % len(arena.contestants)
-            tallies = {one.name: arena.load.carry_out(turn.plan(one)) for one in (*entrants[shift:], *entrants[:shift])}
+            order = (*entrants[shift:], *entrants[:shift])
+            tallies = {one.name: arena.load.carry_out(turn.plan(one, number)) for one in order}
             time.sleep(sizes.settle)
             for name, tally in tallies.items():
                 cpu = measured[name].cpu() - before[name] if name in measured else None
