@@ -121,7 +121,7 @@ def test_a_cooldown_survives_who_does_not_wait_for_the_end(begun: Starter, provi
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(streamed, timeout=30):
         front.send(signal.SIGINT)
         front.wait_for("stopping", stream="err")
-        until(lambda: "quota_spent" in kept(begun))
+        until(lambda: "denied" in kept(begun))
         front.send(signal.SIGINT)
         assert front.wait() == -signal.SIGINT
     still_spent(begun.start("-q"), providers, spent_until)
@@ -139,6 +139,6 @@ def test_a_cooldown_survives_a_kill(begun: Starter, providers: Providers) -> Non
     command: list[str | Path] = [sys.executable, "-c", GATEWAY, begun.config, begun.folder / "data"]
     front = begun.run(command)
     spent_until = spend(front, providers)
-    until(lambda: "quota_spent" in kept(begun))
+    until(lambda: "denied" in kept(begun))
     assert front.stop(signal.SIGKILL) == -signal.SIGKILL
     still_spent(begun.run(command), providers, spent_until)
