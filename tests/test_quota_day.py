@@ -319,17 +319,17 @@ def test_a_slot_that_another_takes_at_the_end_of_ones_patience_is_no_loss() -> N
     assert judge.contested(judge.failures[0])
 
 
-def test_how_long_a_recovered_account_is_left_unused_is_measured_from_the_first_request_it_could_have_had() -> None:
+def test_a_recovered_account_is_unused_from_the_first_request_that_it_could_have_had_to_the_last() -> None:
     judge = Judge(DAY)
     first, second, third = TWO_HOURS[:3]
     judge.sent(first, GROQ, START)
-    judge.arrived(first, GROQ)
+    judge.known(first, GROQ)
     judge.lied(GROQ, START)
-    for at, request in ((10.0, second), (40.0, third)):
+    for at, request in ((10.0, second), (100.0, third)):
         judge.sent(request, MISTRAL, START + at)
-        judge.arrived(request, MISTRAL)
+        judge.known(request, MISTRAL)
         judge.admitted(request, MISTRAL, START + at)
-    judge.sent(first, GROQ, START + 100.0)
+    judge.sent(first, GROQ, START + 150.0)
     assert judge.late == [Late("groq", LIE, 90.0, 60.0)]
     assert judge.late[0].beyond == 30.0
     assert {(request.number, passed.credential) for request, passed in judge.passed_over} >= {(1, "groq/GROQ_1")}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from chain429.routing.bucket import Room
 from chain429.routing.chain import Chain, Target
 from chain429.routing.headers import Metric
 from chain429.routing.ledger import Ledger, Refusal
-from chain429.routing.limits import Need, Room
+from chain429.routing.limits import Need
 
 _METRICS: tuple[Metric, ...] = ("requests", "tokens")
 # How old they may be, in seconds.

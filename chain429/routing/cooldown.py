@@ -1,7 +1,9 @@
 """Cooldowns: what is benched, how wide, until when and why.
 
-A cooldown holds for as long as the provider said; where it said nothing it grows from seconds with each repetition,
-and a success ends it. Everything is computed from stored times and ``now``."""
+A cooldown holds for as long as the provider said, if that is sensible (``outcome.SENSIBLE``); a claim beyond it is
+tested then, and believed for twice as long each time that the test fails. Where it said nothing, the cooldown grows
+from seconds with each repetition. The test is the next real request: until its answer begins, it can go elsewhere. A
+success ends a cooldown. Everything is computed from stored times and ``now``."""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ GROWTH: Mapping[Kind, Growth] = MappingProxyType(
 _SCOPES: Mapping[str, Scope] = MappingProxyType({scope.value: scope for scope in Scope})
 _KINDS: Mapping[str, Kind] = MappingProxyType({kind.value: kind for kind in GROWTH})
 
-_UNTESTED = Growth(60, 3600)
+# Where it gave a time, but not over what it counts: the longer the wait, the sooner it must be tested.
+_UNNAMED = Growth(60, 3600)
 
 # No refusal is believed for longer than a month: the longest window that any provider counts over.
 _LONGEST = 31 * 86400.0
@@ -60,6 +63,10 @@ class Cooldown:
 
     def holds(self, now: float) -> bool:
         return self.since <= now < self.until
+
+    @property
+    def length(self) -> float:
+        return self.until - self.since
 
 
 Key = tuple[Scope, str, str]
@@ -98,13 +105,14 @@ class Cooldowns:
         holds = before is not None and before.holds(now)
         growth = GROWTH[outcome.kind]
         strikes = 0
-        if before and before.kind is outcome.kind and now - before.until < growth.longest:
+        if before and before.kind is outcome.kind and now < before.until + max(growth.longest, before.length):
             # Calls that were under way together fail together: only one after the bench's end is a new strike.
             strikes = before.strikes if holds else before.strikes + 1
         until = outcome.until if outcome.until is not None else now + growth.seconds(strikes)
+        if outcome.claim is not None:
+            until = min(now + (until - now) * 2.0 ** min(strikes, 30), outcome.claim)
         if outcome.kind is Kind.RATE_LIMITED and not outcome.limit:
-            # Nothing tells over what it counts: the longer the wait that is told, the sooner it must be tested.
-            until = min(until, now + _UNTESTED.seconds(strikes))
+            until = min(until, now + _UNNAMED.seconds(strikes))
         until = min(until, now + _LONGEST)
         if before and holds and before.until >= until:
             return before

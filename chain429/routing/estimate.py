@@ -111,7 +111,7 @@ class Estimates:
             most = float(need.most)
             output, shortest = (most, most) if up_front else (min(output, most), min(shortest, most))
         prompt = float(math.ceil(need.size / alike.bytes))
-        least = max(need.size - _TELLING, 0) / known.sparsest + shortest
+        least = float(math.floor(max(need.size - _TELLING, 0) / known.sparsest + shortest))
         return Need(prompt + output, need.size, output, need.most, least)
 
     def learn(

@@ -11,11 +11,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chain429.routing.breaker import Breaker, BreakerPolicy
+from chain429.routing.bucket import Lesson, Room
 from chain429.routing.chain import Chain, Entry, Provider, Strategy, Target
 from chain429.routing.cooldown import Cooldowns
 from chain429.routing.estimate import Estimates
 from chain429.routing.headers import Metric, Reading
-from chain429.routing.limits import Lease, Lesson, Limits, Need, Room
+from chain429.routing.limits import Lease, Limits, Need
 from chain429.routing.outcome import CONSEQUENCES, Kind, Outcome, Scope
 from chain429.routing.pool import Pool
 from chain429.routing.saved import Json, members, number, pairs
@@ -46,10 +47,11 @@ class Refusal:
     until: float | None = None
     limited: bool = False  # whether a rate limit or a quota is the cause
     known_until: float = math.inf  # from then on it is only believed: a request that would fail otherwise may try
+    for_all: bool = True  # whatever the request needs
 
 
 @dataclass(frozen=True, slots=True)
-class _BenchedEntry:
+class _Closed:
     targets: tuple[Target, ...]
     since: float
     until: float
@@ -72,9 +74,9 @@ class Ledger:
         self._estimates = Estimates()
         self._ceilings: dict[tuple[str, str], tuple[int, float]] = {}
         self._refused_params: dict[tuple[str, str], frozenset[str]] = {}
-        # Entries that are benched whole: since when that is known, until when it holds, and why. Emptied whenever
-        # anything is learned that can change it.
-        self._benched_entries: dict[tuple[str, str], _BenchedEntry] = {}
+        # Entries of which nothing is open to any request, by provider and model: since when that is known, until when
+        # it holds, and why. Forgotten whenever anything is learned of the provider that can change it.
+        self._closed: dict[str, dict[str, _Closed]] = {}
 
     def configure(self, policy: BreakerPolicy, providers: Iterable[Provider]) -> None:
         """Go on under a new configuration."""
@@ -86,30 +88,29 @@ class Ledger:
             (key for provider in known for key in provider.credentials),
             {key.account: provider.provision for provider in known for key in provider.credentials},
         )
-        self._benched_entries.clear()
+        self._closed.clear()
 
     def breaker(self, provider: str) -> Breaker:
         return self._breakers.get(provider) or self._breakers.setdefault(provider, Breaker(self._policy))
 
     def refusals(self, entry: Entry, need: Need, now: float) -> Mapping[Target, Refusal]:
         """The targets of ``entry`` whose calls would be wasted now, and why."""
-        key = (entry.provider.id, entry.model)
-        benched = self._benched_entries.get(key)
-        if benched and benched.since <= now < benched.until and benched.targets == entry.targets:
-            return benched.refusals
+        closed = self._closed.get(entry.provider.id, {}).get(entry.model)
+        if closed and closed.since <= now < closed.until and closed.targets == entry.targets:
+            return closed.refusals
         refusals: dict[Target, Refusal] = {}
         need = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
         until = math.inf
         for target in entry.targets:
-            refusal = self._benched(target, now)
-            until = 0.0 if refusal is None or refusal.until is None else min(until, refusal.until)
-            refusal = refusal or self._unfit(target, need, now)
-            if refusal:
+            refusal = self._benched(target, now) or self._unfit(target, need, now)
+            if refusal is not None:
                 refusals[target] = refusal
+            until = min(until, _closed_until(refusal))
         if until > now:
-            if len(self._benched_entries) >= _MOST:
-                self._benched_entries.clear()
-            self._benched_entries[key] = _BenchedEntry(entry.targets, now, until, refusals)
+            models = self._closed.setdefault(entry.provider.id, {})
+            if len(models) >= _MOST:
+                models.clear()
+            models[entry.model] = _Closed(entry.targets, now, until, refusals)
         return refusals
 
     def refusal(self, target: Target, need: Need, now: float) -> Refusal | None:
@@ -137,10 +138,10 @@ class Ledger:
             never = math.isinf(shortage.until)
             state: TargetState | None = None if shortage.estimated else "exhausted" if shortage.spent else "cooling"
             until = None if never else shortage.until
-            return Refusal(state, shortage.reason, until, not never, shortage.known_until)
+            return Refusal(state, shortage.reason, until, not never, shortage.known_until, shortage.for_all)
         ceiling = self._ceilings.get((target.provider, target.model))
         if ceiling and need.size >= ceiling[0] and 0 <= now - ceiling[1] < _CEILING_SECONDS:
-            return Refusal(None, f"a request of {ceiling[0]} bytes was too large for it")
+            return Refusal(None, f"a request of {ceiling[0]} bytes was too large for it", for_all=False)
         return None
 
     def take(self, provider: Provider, target: Target, need: Need, now: float) -> Lease:
@@ -158,11 +159,12 @@ class Ledger:
         self._pool.done(lease.target)
         self._limits.release(lease, now)
         self.breaker(lease.target.provider).undecided(lease)
-        self._benched_entries.clear()
+        self._closed.pop(lease.target.provider, None)
 
     def observe(self, lease: Lease, readings: Iterable[Reading], now: float) -> None:
         """What the provider reported in an answer's headers."""
         self.changed = True
+        self._closed.pop(lease.target.provider, None)
         self._limits.observe(lease.target, readings, lease, now)
 
     def answering(self, lease: Lease) -> None:
@@ -171,12 +173,13 @@ class Ledger:
         if breaker.until is not None:
             breaker.answering(lease)
             self.changed = True
-            self._benched_entries.clear()
+            self._closed.pop(lease.target.provider, None)
 
     def learn(self, lease: Lease, outcome: Outcome, tokens: tuple[int | None, int | None], now: float) -> float | None:
         """What became of the call. Returns until when it benches the target, if it does."""
         self.changed = True
         target = lease.target
+        self._closed.pop(target.provider, None)
         self._pool.done(target)
         if outcome.kind in (Kind.SERVED, Kind.BROKEN, Kind.CANCELLED):
             self._limits.settle(lease, *tokens, now)
@@ -186,12 +189,9 @@ class Ledger:
         breaker = self.breaker(target.provider)
         if outcome.kind is Kind.SERVED:
             self._estimates.learn(target.model, lease.need.size, *tokens, lease.need.most)
-            was_open = breaker.until is not None
             breaker.succeeded(lease)
-            if self._cooldowns.clear(target, before=lease.began) or was_open:
-                self._benched_entries.clear()
+            self._cooldowns.clear(target, before=lease.began)
             return None
-        self._benched_entries.clear()
         if CONSEQUENCES[outcome.kind].trips:
             breaker.failed(now, outcome.reason, lease)
             return breaker.until
@@ -244,7 +244,7 @@ class Ledger:
         self._cooldowns.clear(target)
         self._limits.clear(target)
         self.breaker(target.provider).reset()
-        self._benched_entries.clear()
+        self._closed.clear()
         self._ceilings.pop((target.provider, target.model), None)
 
     def order_tier(self, tier: Sequence[Entry], need: Need, now: float) -> Sequence[Entry]:
@@ -309,7 +309,7 @@ class Ledger:
         self._breakers = {key: breaker for key, breaker in self._breakers.items() if key not in ids}
         self._ceilings = {key: ceiling for key, ceiling in self._ceilings.items() if key[0] not in ids}
         self._refused_params = {key: names for key, names in self._refused_params.items() if key[0] not in ids}
-        self._benched_entries.clear()
+        self._closed.clear()
 
     def snapshot(self, now: float) -> dict[str, Json]:
         """All that a restart must not forget, for ``restore``; a copy of its own, keyed by ids.
@@ -365,8 +365,15 @@ class Ledger:
             for model, names in members(models):
                 known = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
                 self._refused_params[provider, model] = frozenset(known)
-        self._benched_entries.clear()
+        self._closed.clear()
         return None
+
+
+def _closed_until(refusal: Refusal | None) -> float:
+    """Until when a target is known not to be open to any request."""
+    if refusal is None or refusal.until is None or not refusal.for_all:
+        return 0.0
+    return min(refusal.until, refusal.known_until)
 
 
 def _by_provider(found: Iterable[tuple[tuple[str, str], Json]]) -> dict[str, dict[str, Json]]:

@@ -159,8 +159,9 @@ class Outcome:
     """What became of one attempt.
 
     ``until`` (Unix seconds) is set where the provider, or what is known of its windows, says when it is over; without
-    it the cooldown grows from seconds. ``limit`` names the limit that was hit (``requests per day``), ``hit`` says it
-    in numbers as far as they are known, ``param`` is the request's field that was refused.
+    it the cooldown grows from seconds. It is no later than is sensible for what was hit; ``claim`` is what the provider
+    said where that is later still. ``limit`` names the limit that was hit (``requests per day``), ``hit`` says it in
+    numbers as far as they are known, ``param`` is the request's field that was refused.
     """
 
     kind: Kind
@@ -172,6 +173,7 @@ class Outcome:
     param: str | None = None
     limit: str = ""
     hit: Hit | None = None
+    claim: float | None = None
 
     @classmethod
     def of(
@@ -354,16 +356,18 @@ def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
     scope = rule.scope or (provision.scope if kind in (Kind.RATE_LIMITED, Kind.QUOTA_SPENT) else row.scope)
     limit = rule.limit or hit.name or (f"usage per {window}" if window else "")
     param = (failure.param or rule.param) if kind is Kind.REJECTED else None
+    until = _until(kind, rule, window, failure, provision, now)
     return Outcome(
         kind,
         _reason(kind, failure, limit, hit.amount, param),
         failure.status,
-        _until(kind, rule, window, failure, provision, now),
+        until,
         scope,
         row.step if scope is None or scope is row.scope else _STEPS[scope],
         param,
         limit,
         _hit(hit.metric or ("requests" if "requests" in limit else None), window, hit.amount, hit.used),
+        _claim(until, failure, provision, now),
     )
 
 
@@ -393,11 +397,21 @@ _STEPS: Mapping[Scope, Step] = MappingProxyType(
 )
 
 
-# The longest that a provider's word is taken for, where no window tells how long it can be. A failed try then costs one
-# call, a reset that is wrong by days costs the quota of those days.
-_BUSY_AT_MOST = 300.0
-_LIMITED_AT_MOST = 3600.0
-_SPENT_AT_MOST = 86400.0
+# The longest that a provider's word is taken for at first, in seconds: by what it counts over, else by the kind. A
+# failed try then costs one call, a reset that is wrong by days costs the quota of those days.
+SENSIBLE: Mapping[Window | Kind, float] = MappingProxyType(
+    {
+        Window.SECOND: 2.0,
+        Window.MINUTE: 120.0,
+        Window.HOUR: 7200.0,
+        Window.DAY: 2 * 86400.0,
+        Window.WEEK: 14 * 86400.0,
+        Window.MONTH: 62 * 86400.0,
+        Kind.BUSY: 300.0,
+        Kind.RATE_LIMITED: 3600.0,
+        Kind.QUOTA_SPENT: 86400.0,
+    }
+)
 # When to look again at a quota that is spent, where nothing tells of its reset.
 _LOOK_AGAIN = 3600.0
 
@@ -409,15 +423,15 @@ def _until(
         return None
     moment, wait = _moment(failure, provision, now), _wait(failure, now)
     own = None if rule.seconds is None else now + rule.seconds
+    longest = now + SENSIBLE[kind if window is None or kind is Kind.BUSY else window]
     if kind is Kind.BUSY:
         told = wait or moment
-        return own if told is None else min(told, now + _BUSY_AT_MOST)
+        return own if told is None else min(told, longest)
     if kind is Kind.RATE_LIMITED:
         told = moment or wait or own
         if told is None:
             return None if window is None else now + window.seconds
-        return min(told, now + (2 * window.seconds if window else _LIMITED_AT_MOST))
-    longest = now + (2 * window.seconds if window else _SPENT_AT_MOST)
+        return min(told, longest)
     if moment is not None and moment <= longest:
         return moment
     calendar = provision.day.month_after(now) if window is Window.MONTH else None
@@ -429,6 +443,12 @@ def _until(
     if wait is not None:
         return min(wait, longest)
     return own or min(now + (Window.DAY.seconds if window is Window.WEEK else _LOOK_AGAIN), longest)
+
+
+def _claim(until: float | None, failure: Failure, provision: Provision, now: float) -> float | None:
+    """What the provider said of the end, where that is later than it is believed."""
+    told = None if until is None else _moment(failure, provision, now) or _wait(failure, now)
+    return told if told is not None and until is not None and told > until else None
 
 
 def _moment(failure: Failure, provision: Provision, now: float) -> float | None:

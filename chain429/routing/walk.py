@@ -63,11 +63,13 @@ class Walk:
             return []
         refusals = self._ledger.refusals(entry, self.need, now)
         self._pass_over(refusals)
+        if len(refusals) == len(entry.targets) and not bold:
+            return []
         return [
             target
             for target in entry.targets
             if target not in self._tried
-            and self._told(target) <= now
+            and (not self._outcomes or self._told(target) <= now)
             and (target not in refusals or (bold and refusals[target].known_until <= now))
         ]
 

@@ -24,6 +24,7 @@ from scripts.quota_day.world import ENVIRON, Account, Day, configuration
 # A client that has not seen the beginning of an answer by then has left.
 _LEAVES_AFTER = 90.0
 _FIRST = 3600.0
+_MOMENT = 0.001
 # From so many seconds on a request waited.
 WAITED = 1.0
 
@@ -138,6 +139,11 @@ async def _live(
     engine = Engine(config, ledger, Network(day, asked, sites, judge, clock), records, clock, str)
     served: list[Request] = []
 
+    async def unserved(request: Request) -> None:
+        # By then whoever was given a slot at this very moment has sent its call.
+        await clock.sleep(_MOMENT)
+        judge.unserved(request, clock.now())
+
     async def client(request: Request) -> None:
         parsed = ChatRequest.parse(request.body)
         chain = config.resolve(parsed.model)
@@ -147,7 +153,7 @@ async def _live(
             async with clock.timeout(_LEAVES_AFTER):
                 reply = await engine.run(call)
         except TimeoutError:
-            judge.unserved(request, clock.now())
+            await unserved(request)
             return
         if isinstance(reply.body, Stream):
             while await reply.body.next():
@@ -156,13 +162,13 @@ async def _live(
         if reply.status == 200 and records.by_id[request.id].outcome == "served":
             served.append(request)
         else:
-            judge.unserved(request, clock.now())
+            await unserved(request)
 
     async with asyncio.TaskGroup() as clients:
         for request in asked:
             await clock.until(request.at)
             clients.create_task(client(request))
-    judge.end(clock.now())
+    judge.end()
     return served
 
 

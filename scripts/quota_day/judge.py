@@ -1,17 +1,20 @@
 """What the engine does, held against the truth: told of each call when it is sent, and when it is decided.
 
-It keeps the truth beside the providers, and insists that both agree on every call. A call that is on its way counts as
-room that is taken, though the provider has not seen it yet.
+It keeps the truth beside the providers, and insists that both agree on every call. What nobody can know in front of
+the providers is not held against the engine: a call that is on its way, or whose refusal is on its way back, counts as
+room that is taken; so does a refusal of the very same request a second ago; and an outage is over when it is noticed,
+at most a minute after its end.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 
 from scripts.quota_day.traffic import Request
-from scripts.quota_day.truth import Lack, Truth
+from scripts.quota_day.truth import OUTAGE, Lack, Truth
 from scripts.quota_day.world import ACCOUNTS, Account, Day
 
 LIE = "lying Retry-After"
@@ -19,11 +22,15 @@ LIE = "lying Retry-After"
 _MINUTE = 60.0
 # What happens within a second happened at once: the engine can't know more exactly when a call arrives.
 _AT_ONCE = 1.0
+_JUST = 0.001
+# Within this it has to be noticed that an outage is over.
+_NOTICED = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """An account that had no room was used again this long after it had room for a request that was sent elsewhere."""
+    """An account that had no room before went unused for so long, from the first request that was sent elsewhere though
+    it had room for it to the last."""
 
     provider: str
     kind: str  # of what had been used up
@@ -73,17 +80,19 @@ class Tally:
 class _Sight:
     """One account, as the engine used it."""
 
-    coming: list[int] = field(default_factory=list)  # tokens of the calls that are on their way
+    coming: list[int] = field(default_factory=list)  # tokens of the calls of which the engine can't know yet
     lack: Lack | None = None  # what it had no room for since it last served
-    missed: float | None = None  # since when it has had room for a request that was sent elsewhere
+    missed: float | None = None  # when it had room first for a request that was sent elsewhere
+    missed_last: float = 0.0
     used: list[float] = field(default_factory=list)  # when calls were sent to it
 
 
 class Judge:
     """Watches one day.
 
-    Of each call, tell it ``sent``, ``arrived``, then one of ``admitted``, ``limited``, ``lied`` and ``failed``; of each
-    request that failed, ``unserved``; and the ``end``. All times are Unix seconds.
+    Of each call, tell it ``sent``, then one of ``admitted``, ``limited``, ``lied`` and ``failed``, and ``known`` as
+    soon as the engine can know of it; of each request that failed, ``unserved``; and the ``end``. All times are Unix
+    seconds.
     """
 
     def __init__(self, day: Day) -> None:
@@ -94,6 +103,8 @@ class Judge:
         self.passed_over: list[tuple[Request, Account]] = []  # although it had room
         self._truth = Truth(day)
         self._sights = {account: _Sight() for account in ACCOUNTS}
+        self._down_until = day.down_until
+        self._refused_last: dict[tuple[int, Account], float] = {}
         self._asked: dict[int, set[Account]] = {}
         self._sent: dict[int, float] = {}
 
@@ -111,15 +122,15 @@ class Judge:
         self._look_above(request, account.site.tier, now)
         sight = self._sights[account]
         if sight.missed is not None:
-            self._used_again(account, sight, now)
+            self._used_again(account, sight)
         sight.used.append(now)
         sight.coming.append(request.cost(account.site))
         self.tallies[account.site.name].calls += 1
         self._asked.setdefault(request.number, set()).add(account)
         self._sent[request.number] = now
 
-    def arrived(self, request: Request, account: Account) -> None:
-        """The call is at the provider (or was broken off before that)."""
+    def known(self, request: Request, account: Account) -> None:
+        """The call was admitted, or its refusal has come back (or it was broken off before that)."""
         self._sights[account].coming.remove(request.cost(account.site))
 
     def admitted(self, request: Request, account: Account, now: float) -> None:
@@ -133,6 +144,7 @@ class Judge:
     def limited(self, request: Request, account: Account, now: float) -> None:
         lack = self._truth.lack(account, request.cost(account.site), now)
         assert lack is not None, f"{account.credential} refused what has room"
+        self._refused_last[request.number, account] = now
         self._refused(account, lack, now)
 
     def lied(self, account: Account, now: float) -> None:
@@ -151,19 +163,27 @@ class Judge:
     def unserved(self, request: Request, now: float) -> None:
         """The client was answered with a failure."""
         self._look_above(request, len(ACCOUNTS), now)
-        lacks = [(self._lack(account, request, now), account) for account in ACCOUNTS]
+        lacks = [(self._told(account, request, now), account) for account in ACCOUNTS]
         lack, account = min(lacks, key=lambda pair: pair[0].wait if pair[0] else 0.0)
         self.failures.append(Failure(request, now, account, lack))
 
-    def end(self, now: float) -> None:
+    def end(self) -> None:
         """The day is over: what is not in use again by now never was."""
         for account, sight in self._sights.items():
             if sight.missed is not None:
-                self._used_again(account, sight, now)
+                self._used_again(account, sight)
 
     def _lack(self, account: Account, request: Request, now: float) -> Lack | None:
         coming = self._sights[account].coming
         return self._truth.lack(account, request.cost(account.site), now, (len(coming), sum(coming)))
+
+    def _told(self, account: Account, request: Request, now: float) -> Lack | None:
+        """What the account lacks, or seems to lack as far as anyone can know."""
+        lack, last = self._lack(account, request, now), self._sights[account].lack
+        if lack is None and now - self._refused_last.get((request.number, account), -math.inf) <= _AT_ONCE:
+            return Lack("refused a moment ago", _JUST, 0.0)
+        unnoticed = lack is None and last is not None and last.kind == OUTAGE and now <= self._down_until + _NOTICED
+        return Lack(OUTAGE, math.inf, 0.0) if unnoticed or (lack and lack.kind == OUTAGE) else lack
 
     def _look_above(self, request: Request, tier: int, now: float) -> None:
         """Which accounts of better tiers had room for what goes to this tier."""
@@ -174,13 +194,14 @@ class Judge:
             sight, lack = self._sights[account], self._lack(account, request, now)
             if lack is None:
                 self.passed_over.append((request, account))
+                sight.missed_last = now
                 if sight.missed is None:
                     sight.missed = now
             elif sight.missed is None:
                 sight.lack = lack
 
-    def _used_again(self, account: Account, sight: _Sight, now: float) -> None:
+    def _used_again(self, account: Account, sight: _Sight) -> None:
         assert sight.missed is not None
-        seconds, sight.missed = now - sight.missed, None
+        seconds, sight.missed = sight.missed_last - sight.missed, None
         if sight.lack and seconds > _AT_ONCE:
             self.late.append(Late(account.site.name, sight.lack.kind, seconds, sight.lack.window))

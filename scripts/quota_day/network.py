@@ -82,11 +82,12 @@ class Network:
         self._judge.sent(asked, account, self._clock.now())
         try:
             await self._clock.sleep(dice.uniform(0.02, 0.12))
+            reply = self._decide(account, asked, body, dice)
+            if reply.status != 200:
+                await self._clock.sleep(dice.uniform(0.03, 0.15))
         finally:
-            self._judge.arrived(asked, account)
-        reply = self._decide(account, asked, body, dice)
+            self._judge.known(asked, account)
         if reply.status != 200:
-            await self._clock.sleep(dice.uniform(0.03, 0.15))
             return PlayedAnswer(reply, ((0.0, reply.body),), self._clock)
         await self._clock.sleep(dice.uniform(0.15, 0.9))
         return PlayedAnswer(reply, _paced(reply, dice), self._clock)

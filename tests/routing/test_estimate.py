@@ -10,7 +10,7 @@ from chain429.routing.limits import Need
 
 def test_before_anything_is_known_four_bytes_are_a_token_and_answers_are_of_middling_length() -> None:
     need = Estimates().need("m1", Need(size=4001), up_front=False)
-    assert need == Need(tokens=1001 + 320, size=4001, output=320, least=(4001 - 200) / 16)
+    assert need == Need(tokens=1001 + 320, size=4001, output=320, least=(4001 - 200) // 16)
     assert need.of("tokens") == 1321
     assert need.of("input_tokens") == 1001
     assert need.of("output_tokens") == 320

@@ -200,9 +200,7 @@ def test_a_success_after_a_bench_ends_its_growth() -> None:
         ),
         (
             Limit("tokens", Window.DAY, 420),  # 400 bytes are about 100 tokens, and 320 will be made
-            Refusal(
-                "exhausted", "tokens per day used up (limit 420)", NOW + 86401, limited=True, known_until=NOW + 86400
-            ),
+            Refusal("exhausted", "tokens per day used up (limit 420)", NOW + 86401, True, NOW + 86400, for_all=False),
         ),
     ],
 )
@@ -245,7 +243,7 @@ def test_what_was_too_large_is_remembered_for_an_hour_and_the_smallest_counts() 
     at.learn(larger, outcome(Kind.TOO_LARGE), NO_TOKENS, NOW)
     assert at.refusal(TARGET, Need(size=999), NOW) is None
     assert at.refusal(BIG.targets[1], Need(size=1000), NOW) == Refusal(
-        None, "a request of 1000 bytes was too large for it"
+        None, "a request of 1000 bytes was too large for it", for_all=False
     )
     assert at.refusal(SMALL.targets[0], Need(size=1000), NOW) is None
     assert at.refusal(TARGET, Need(size=1000), NOW + 3600) is None

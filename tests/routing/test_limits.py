@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain429.routing.bucket import Shortage
 from chain429.routing.chain import Credential, Limit, Target
 from chain429.routing.headers import Metric, Reading
-from chain429.routing.limits import Lease, Limits, Need, Shortage
+from chain429.routing.limits import Lease, Limits, Need
 from chain429.routing.outcome import Hit, Provision
 from chain429.routing.window import DayReset, Refill, Window
 
@@ -74,7 +75,7 @@ def test_a_shortage_is_said_in_plain_words() -> None:
     limits = configured(requests(2))
     send(limits, 2, NOW)
     assert limits.shortage(TARGET, ONE, NOW) == Shortage(
-        "requests per minute used up (limit 2)", NOW + 61, known_until=NOW + 60
+        "requests per minute used up (limit 2)", NOW + 61, known_until=NOW + 60, for_all=True
     )
 
 
@@ -238,7 +239,7 @@ def test_a_bucket_that_is_reported_empty_names_the_reported_limit() -> None:
     limits = Limits()
     limits.observe(TARGET, [reading(0, 12.5, limit=30)], None, NOW)
     words = "requests per minute used up (limit 30)"
-    assert limits.shortage(TARGET, ONE, NOW) == Shortage(words, NOW + 12.5, known_until=NOW + 12.5)
+    assert limits.shortage(TARGET, ONE, NOW) == Shortage(words, NOW + 12.5, known_until=NOW + 12.5, for_all=True)
     assert not limits.shortage(TARGET, ONE, NOW + 12.5)
 
 
@@ -335,7 +336,7 @@ def test_a_refusal_without_a_size_teaches_what_went_through_until_then() -> None
     assert send(limits, 5, NOW) == 5
     limits.refused(TARGET, Hit("requests", MINUTE), ONE, None, NOW + 10)
     words = "requests per minute used up (limit 5)"
-    assert limits.shortage(TARGET, ONE, NOW + 10) == Shortage(words, NOW + 61, known_until=NOW + 20)
+    assert limits.shortage(TARGET, ONE, NOW + 10) == Shortage(words, NOW + 61, known_until=NOW + 20, for_all=True)
     assert send(limits, 9, NOW + 61) == 5
     assert send(limits, 99, NOW + 131) == 99, "others may have used the same key, so it is not believed for long"
 
@@ -389,7 +390,7 @@ def test_a_steady_limit_frees_one_by_one() -> None:
     limits = provided(STEADY, requests(30))
     assert send(limits, 99, NOW) == 30
     words = "requests per minute used up (limit 30)"
-    assert limits.shortage(TARGET, ONE, NOW) == Shortage(words, NOW + 2, known_until=NOW + 2)
+    assert limits.shortage(TARGET, ONE, NOW) == Shortage(words, NOW + 2, known_until=NOW + 2, for_all=True)
     assert send(limits, 99, NOW + 2) == 1
     assert send(limits, 99, NOW + 12) == 5
     assert send(limits, 99, NOW + 500) == 30
@@ -475,7 +476,9 @@ def test_a_day_of_the_calendar_begins_anew_at_midnight_of_its_zone() -> None:
     limits = provided(CALENDAR, requests(3, DAY))
     assert send(limits, 9, MIDNIGHT - 60) == 3
     words = "requests per day used up (limit 3)"
-    assert limits.shortage(TARGET, ONE, MIDNIGHT - 1) == Shortage(words, MIDNIGHT, True, known_until=MIDNIGHT)
+    assert limits.shortage(TARGET, ONE, MIDNIGHT - 1) == Shortage(
+        words, MIDNIGHT, True, known_until=MIDNIGHT, for_all=True
+    )
     assert send(limits, 9, MIDNIGHT) == 3
     shortage = limits.shortage(TARGET, ONE, MIDNIGHT)
     assert shortage
@@ -488,7 +491,7 @@ def test_of_a_calendar_day_what_went_through_today_teaches_its_size() -> None:
     send(limits, 4, MIDNIGHT + 60)
     limits.refused(TARGET, Hit("requests", DAY), ONE, None, MIDNIGHT + 90)
     assert limits.shortage(TARGET, ONE, MIDNIGHT + 90) == Shortage(
-        "requests per day used up (limit 4)", MIDNIGHT + 86400, True, known_until=MIDNIGHT + 100
+        "requests per day used up (limit 4)", MIDNIGHT + 86400, True, known_until=MIDNIGHT + 100, for_all=True
     )
 
 
