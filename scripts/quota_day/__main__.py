@@ -13,9 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from scripts.quota_day.day import Figures, play
+from scripts.quota_day.day import Figures, played
 from scripts.quota_day.report import as_json, bars, table, total
-from scripts.quota_day.world import Day
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     # Each day on a core of its own, in a process of its own: a day takes all of one.
     with ProcessPoolExecutor(min(len(told.seeds), os.cpu_count() or 1), multiprocessing.get_context("spawn")) as cores:
-        for figures in cores.map(partial(_played, hours=told.hours, configured=told.configured), told.seeds):
+        for figures in cores.map(partial(played, hours=told.hours, configured=told.configured), told.seeds):
             days.append(figures)
             seconds = time.perf_counter() - began
             print(f"seed {figures.seeds[0]}: {figures.requests} requests, after {seconds:.1f} s", file=sys.stderr)
@@ -48,10 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         told.json.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     return int(told.bars and not all(bar.holds for bar in found))
-
-
-def _played(seed: int, *, hours: float, configured: bool) -> Figures:
-    return play(Day.of(seed, hours), configured=configured)
 
 
 def seeds(text: str) -> list[int]:

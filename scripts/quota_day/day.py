@@ -119,6 +119,11 @@ class _Records:
         self.by_id[record.id] = record
 
 
+def played(seed: int, *, hours: float, configured: bool) -> Figures:
+    """The day of a seed; see ``play``."""
+    return play(Day.of(seed, hours), configured=configured)
+
+
 def play(day: Day, *, configured: bool) -> Figures:
     """Play one day. ``configured``: the true limits, as they are in the morning, are in the configuration."""
     asked = requests(day)
