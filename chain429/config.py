@@ -171,7 +171,7 @@ class ProxyFile(_Section):
 
     hosts: Annotated[
         tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_listed), Field(strict=False)
-    ] = ("api.openai.com", VIRTUAL_HOST)
+    ] = ("api.openai.com", "api.anthropic.com", VIRTUAL_HOST)
 
 
 _Entries = Annotated[tuple[str, ...], BeforeValidator(_entries), Field(strict=False)]
