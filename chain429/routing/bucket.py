@@ -23,6 +23,9 @@ from chain429.routing.window import Window
 # How long a refusal keeps others that are no more likely to fit from trying, in seconds; doubled with each that tried
 # in vain, up to the window or the second number. Without it every request of a burst would test the same limit.
 _FIRST_TEST, _LAST_TEST = 10.0, 3600.0
+# By so much more must be left, compared with what is needed, than when it was refused, for a try to be another one, as
+# a part of that for each that was in vain before.
+_WEARIER = 0.05
 # So long our own count is known to be right after the provider has told its own: in seconds, or as part of the window,
 # whichever is longer.
 _FRESH, _FRESH_PART = 60.0, 1 / 12
@@ -108,8 +111,12 @@ class _Denial:
     test_at: float
     tests: int = 0
 
+    def enough(self, amount: float) -> float:
+        """With more left than that, ``amount`` is another try: less of it than what was refused."""
+        return amount * self.left / self.amount * (1.0 + _WEARIER * self.tests)
+
     def covers(self, amount: float, left: float) -> bool:
-        return amount * self.left >= self.amount * left
+        return left <= self.enough(amount)
 
     def saved(self) -> Json:
         return [self.amount, self.left, self.since, self.until, self.test_at, self.tests]
@@ -192,8 +199,7 @@ class Bucket:
             return self._refused_before(amount, limit, denied) if now < denied.until else None
         known_until = min(denied.test_at, found.until - self._count.margin)
         if self._metric != "requests" and not self._reported(now):
-            # As soon as it is less of what is left than what was refused, it is another try.
-            more = amount * denied.left / denied.amount - self._free(limit, now)
+            more = denied.enough(amount) - self._free(limit, now)
             known_until = min(known_until, self._count.frees(more, limit or 1.0))
         return replace(found, known_until=max(found.known_until, known_until))
 
