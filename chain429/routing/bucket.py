@@ -113,6 +113,8 @@ class _Denial:
 
     def enough(self, amount: float) -> float:
         """With more left than that, ``amount`` is another try: less of it than what was refused."""
+        if self.amount <= 0:  # where there is no room for nothing, there is none for anything
+            return math.inf
         return amount * self.left / self.amount * (1.0 + _WEARIER * self.tests)
 
     def covers(self, amount: float, left: float) -> bool:

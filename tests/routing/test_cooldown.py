@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -242,43 +240,3 @@ def test_no_jump_of_the_clock_makes_a_bench_longer(jump: float, kind: Kind, seco
     found = cooldowns.of(TARGET, now)
     if found:
         assert found.until - now <= cooldown.until - NOW
-
-
-def claimed(until: float, claim: float, kind: Kind = Kind.RATE_LIMITED) -> Outcome:
-    return replace(Outcome.of(kind, "!", until=until, limit="requests per minute"), claim=claim)
-
-
-def test_a_claim_beyond_what_is_sensible_is_tested_and_believed_a_little_longer_each_time() -> None:
-    cooldowns, now, waits = Cooldowns(), NOW, []
-    for _ in range(9):
-        found = cooldowns.bench(TARGET, claimed(now + 120, NOW + 3 * 3600), now)
-        assert found
-        waits.append(found.until - now)
-        now = found.until + 30  # nobody asks at once
-    assert waits[:6] == [120, 240, 480, 960, 1920, 3840]
-    assert now <= NOW + 3 * 3600 + 3 * 120, "the claim itself is the end"
-    cooldowns.clear(TARGET)
-    found = cooldowns.bench(TARGET, claimed(now + 120, now + 9999), now)
-    assert found
-    assert found.until == now + 120
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(BENCHING), st.none() | st.floats(0, 1e9), st.floats(-1e7, 1e7), st.booleans()),
-        max_size=30,
-    )
-)
-def test_no_jump_of_the_clock_strands_a_target_beyond_a_month(
-    script: list[tuple[Kind, float | None, float, bool]],
-) -> None:
-    cooldowns, now = Cooldowns(), NOW
-    for kind, seconds, jump, served in script:
-        now += jump
-        until = None if seconds is None else now + seconds
-        cooldowns.bench(TARGET, replace(outcome(kind, until), claim=None if until is None else until + 1e6), now)
-        if served:
-            cooldowns.clear(TARGET, before=now)
-        found = cooldowns.of(TARGET, now)
-        assert found is None or found.until <= now + MONTH
-    assert cooldowns.of(TARGET, now + MONTH) is None
