@@ -12,7 +12,7 @@ import ipaddress
 import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -21,11 +21,12 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from yaml.reader import ReaderError
 
+from chain429.catalog import Abilities, Free, Limits, ModelList, Preset, presets
 from chain429.catalog import Cleanup as CleanupData
-from chain429.catalog import Free, Limits, Preset, presets
 from chain429.errors import ConfigError, Fault
 from chain429.routing.breaker import BreakerPolicy
 from chain429.routing.chain import Chain, Cost, Credential, Entry, Limit, Provider, Strategy
+from chain429.routing.fit import Capabilities
 from chain429.routing.headers import Metric
 from chain429.routing.status import Tier
 from chain429.routing.window import Window
@@ -117,6 +118,12 @@ class LimitsFile(Limits):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class ModelFile(Abilities):
+    """What a model can do, where that is not known or not true; see ``catalog.Abilities``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
 class KeyFile(LimitsFile):
     """One key with what belongs to it; ``key`` is a reference (env:NAME, file:PATH) or, with a warning, the key."""
 
@@ -147,7 +154,7 @@ class ProviderFile(_Section):
 
     preset: str | None = None
     base_url: Annotated[str, AfterValidator(_http_url)] | None = None
-    dialect: Literal["chat", "messages"] | None = None
+    dialect: Literal["chat", "messages", "responses"] | None = None
     keys: Annotated[
         tuple[Annotated[KeyFile, BeforeValidator(_key)], ...], BeforeValidator(_listed), Field(strict=False)
     ] = ()
@@ -155,6 +162,7 @@ class ProviderFile(_Section):
     variables: dict[str, str] = {}
     headers: dict[str, str] = Field({}, repr=False)
     limits: LimitsFile = LimitsFile()
+    models: dict[str, Annotated[ModelFile, BeforeValidator(_or_empty)]] = {}
     timeouts: ProviderTimeoutsFile = ProviderTimeoutsFile()
     enabled: bool = True
 
@@ -251,6 +259,7 @@ class Endpoint:
     cleanup: tuple[Cleanup, ...]
     timeouts: Timeouts
     models_url: str | None
+    model_list: ModelList
     tier: Tier
     terms: str
     free: Free | None
@@ -299,6 +308,18 @@ class Config:
             yield from (secret for secret in endpoint.secrets.values() if secret is not None)
             yield from endpoint.header_secrets
 
+    def listing(self, lists: Mapping[str, Mapping[str, Capabilities]]) -> Config:
+        """The same, with what providers say of their models in their lists: by provider, then by model."""
+        providers = {
+            name: replace(provider, models=provider.models.listing(lists.get(name, {})))
+            for name, provider in self.providers.items()
+        }
+        chains = {
+            name: replace(chain, tiers=tuple(tuple(_anew(entry, providers) for entry in tier) for tier in chain.tiers))
+            for name, chain in self.chains.items()
+        }
+        return replace(self, providers=providers, chains=chains)
+
     def resolve(self, model: str) -> Chain | None:
         """The chain that a request's ``model`` names: a chain, an alias, ``provider/model`` (that or nothing), else the
         default chain; None where it is unknown and ``strict`` is on.
@@ -321,6 +342,10 @@ class Config:
         if provider not in self.providers or not model:
             return None
         return Chain(name, ((Entry.of(self.providers[provider], model),),), self.affinity)
+
+
+def _anew(entry: Entry, providers: Mapping[str, Provider]) -> Entry:
+    return Entry.of(providers[entry.provider.id], entry.model)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -661,6 +686,8 @@ def _section(place: Where) -> type[BaseModel]:
             return KeyFile
         case ("providers", _, "limits"):
             return LimitsFile
+        case ("providers", _, "models", _):
+            return ModelFile
         case ("providers", _, "timeouts"):
             return ProviderTimeoutsFile
         case ("providers", _):
@@ -828,6 +855,7 @@ class _Build:
             preset.up_front,
             _COSTS[preset.tier],
             preset.free_models,
+            preset.capabilities(section.models),
         )
         own = section.timeouts.model_dump(exclude_unset=True)
         endpoint = Endpoint(
@@ -843,6 +871,7 @@ class _Build:
             cleanup=tuple(_cleanup(rule) for rule in preset.cleanup),
             timeouts=Timeouts(**{**self.file.timeouts.model_dump(exclude={"deadline"}), **own}),
             models_url=models_url and _put(models_url, values),
+            model_list=preset.models,
             tier=preset.tier,
             terms=preset.terms,
             free=preset.free,
@@ -1090,5 +1119,17 @@ def _cleanup(rule: CleanupData) -> Cleanup:
         drop_in_messages=frozenset(rule.drop_in_messages),
         drop_nulls=rule.drop_nulls,
         values=rule.values,
+        accept_in_messages=frozenset(rule.accept_in_messages),
+        accept_in_calls=frozenset(rule.accept_in_calls),
+        drop_in_tools=frozenset(rule.drop_in_tools),
+        drop_in_schemas=frozenset(rule.drop_in_schemas),
+        no_content=rule.no_content,
+        plain_text=rule.plain_text,
+        drop_empty=rule.drop_empty,
+        reasoning_back=rule.reasoning_back,
+        reasoning_due=rule.reasoning_due,
+        signed_calls=rule.signed_calls,
+        text_calls=rule.text_calls,
         tool_ids=rule.tool_ids,
+        thinking=rule.thinking,
     )

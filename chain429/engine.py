@@ -33,6 +33,7 @@ from chain429.upstream import MAX_ANSWER, MAX_ERROR_BODY, USER_AGENT, Answer, Up
 from chain429.wire.conversation import Conversation
 from chain429.wire.dialect import AnswerStream, ClientRequest, Exchange, Problem, Side
 from chain429.wire.events import Seen
+from chain429.wire.exchange import droppable
 from chain429.wire.exchange import exchange as translate
 
 _log = logging.getLogger("chain429.engine")
@@ -148,7 +149,7 @@ class Engine:
                     self._remember(call, conversation, result.target)
                     return self._serve(call, result, endpoint)
                 outcomes[grant.target] = result
-                if not self._retry_without(call, grant.target, result):
+                if not self._retry_without(call, grant, endpoint, result):
                     walk.after(grant.target, result)
         except asyncio.CancelledError:
             self._record(call, None, None, 499, "cancelled", error="the client left before an answer began")
@@ -161,7 +162,9 @@ class Engine:
         home = None
         if conversation is not None and conversation.begun:
             home = self._affinity.home(call.chain, conversation.key, self._clock.now())
-        return Walk(call.chain, Need(size=call.request.size, most=call.request.max_tokens), self._ledger, home)
+        request = call.request
+        need = Need(size=request.size, most=request.max_tokens, wants=request.wants)
+        return Walk(call.chain, need, self._ledger, home)
 
     def _remember(self, call: Call, conversation: Conversation | None, target: Target) -> None:
         """The prompt is in that target's cache from now on."""
@@ -240,11 +243,12 @@ class Engine:
                 call.attempts.append(_skip(target, refusal, self._redact))
                 _log.debug("%s %s: passed over: %s", call.id, target, call.attempts[-1].reason)
 
-    def _retry_without(self, call: Call, target: Target, outcome: Outcome) -> bool:
+    def _retry_without(self, call: Call, grant: Grant, endpoint: Endpoint, outcome: Outcome) -> bool:
         """Whether the same target is asked again, now without the parameter that it has just refused."""
         if outcome.kind is not Kind.REJECTED or not outcome.param:
             return False
-        name = call.request.droppable(outcome.param)
+        target = grant.target
+        name = droppable(call.request, _side(endpoint, grant.provider, target.model), outcome.param)
         if name is None or name in self._ledger.refused_params(target):
             return False
         self._ledger.refuses_param(target, name)
@@ -261,7 +265,8 @@ class Engine:
         try:
             async with self._clock.timeout(min(limit, left)):
                 refused = self._ledger.refused_params(target)
-                exchange = translate(call.request, _side(endpoint, target), refused, call.id, int(call.at))
+                side = _side(endpoint, provider, target.model)
+                exchange = translate(call.request, side, refused, call.id, int(call.at))
                 call.lost = exchange.lost
                 answer = await self._upstream.send(_outgoing(exchange, endpoint, target))
                 now = self._clock.now()
@@ -582,8 +587,9 @@ class Stream:
         self._engine._finish(self._call, self._served, outcome, self._first_token)
 
 
-def _side(endpoint: Endpoint, target: Target) -> Side:
-    return Side(target.provider, endpoint.dialect, target.model, endpoint.cleanup, vendor=endpoint.vendor)
+def _side(endpoint: Endpoint, provider: Provider, model: str) -> Side:
+    most = provider.models.of(model).output
+    return Side(provider.id, endpoint.dialect, model, endpoint.cleanup, most, endpoint.vendor)
 
 
 def _outgoing(exchange: Exchange, endpoint: Endpoint, target: Target) -> UpstreamRequest:

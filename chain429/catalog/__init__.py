@@ -10,12 +10,14 @@ import datetime
 import functools
 import re
 import zoneinfo
+from collections.abc import Mapping
 from importlib import resources
 from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from chain429.routing.fit import Capabilities, Models
 from chain429.routing.headers import FAMILIES
 from chain429.routing.outcome import Kind, Provision, Rule, Scope, words
 from chain429.routing.window import DayReset, Refill, Window
@@ -111,6 +113,16 @@ class Cleanup(_Data):
     there by their new names. ``drop``: top-level fields removed. ``rename``: old name to new. ``roles``: message roles
     replaced. ``drop_in_messages``: fields of messages removed. ``drop_nulls``: null members of messages are removed.
     ``values``: field -> {old: new} for string values. ``tool_ids``: the form that ids of tool calls must have.
+    ``accept_in_messages``, ``accept_in_calls``: only these fields of messages, and of tool calls in them, are sent.
+    ``drop_in_tools``: fields of functions removed. ``drop_in_schemas``: words removed from the schemas of their
+    parameters, and of the answer. ``no_content``: what stands for the words of an assistant's turn that has none.
+    ``plain_text``: content that is only text is sent as one string. ``drop_empty``: assistant's turns that say nothing
+    are left out. ``reasoning_back``: the field in which a model wants its thoughts back (other names are replaced);
+    without it none are sent by translation. ``reasoning_due``: it refuses calls without them, so an empty one stands
+    where they are not known. ``signed_calls``: it refuses calls without Google's proof of thinking, so what Google
+    takes instead stands where it is not known. ``text_calls``: the model is known to write calls of tools as text, so
+    its words are searched for them. ``thinking``: how a model that is asked in Messages is told to think: by a budget
+    of tokens, at its own choice, or not at all.
     """
 
     models: str = "*"
@@ -122,17 +134,54 @@ class Cleanup(_Data):
     drop_nulls: bool = False
     values: dict[str, dict[str, str]] = {}
     tool_ids: Literal["any", "alnum9"] = "any"
+    accept_in_messages: tuple[str, ...] = ()
+    accept_in_calls: tuple[str, ...] = ()
+    drop_in_tools: tuple[str, ...] = ()
+    drop_in_schemas: tuple[str, ...] = ()
+    no_content: Literal["null", "empty", "absent"] | None = None
+    plain_text: bool = False
+    drop_empty: bool = False
+    reasoning_back: Literal["reasoning", "reasoning_content"] | None = None
+    reasoning_due: bool = False
+    signed_calls: bool = False
+    text_calls: bool = False
+    thinking: Literal["budget", "adaptive", "none"] | None = None
+
+
+class Abilities(_Data):
+    """What a model can do, as far as that is known; see ``routing.fit.Capabilities``, which ``capabilities`` makes of
+    it. ``json_schema``: its answer follows a schema that the request gives."""
+
+    tools: bool | None = None
+    images: bool | None = None
+    json_schema: bool | None = None
+    reasoning: bool | None = None
+    context: int | None = Field(None, gt=0)
+    output: int | None = Field(None, gt=0)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(self.tools, self.images, self.json_schema, self.reasoning, self.context, self.output)
+
+
+class Known(_Data):
+    """What was known of a provider's models on a day: by a model's id, or a glob of them; an exact id goes before the
+    globs, and of those the first that says something. What the provider's own list says goes before this."""
+
+    checked: datetime.date
+    models: dict[str, Abilities]
 
 
 class ModelList(_Data):
     """Where a provider lists its models, and how the answer is shaped.
 
-    ``path`` follows the base URL, or is a URL of its own, with the same variables in braces.
+    ``path`` follows the base URL, or is a URL of its own, with the same variables in braces. ``unlisted``: globs of the
+    ids that are served although they are not in the list.
     """
 
     path: str | None = "/models"
     shape: Literal["openai", "cohere", "cloudflare"] = "openai"
     auth: bool = True
+    unlisted: tuple[str, ...] = ()
 
 
 class SharedBucket(_Data):
@@ -168,7 +217,7 @@ class Preset(_Data):
     env: tuple[str, ...] = ()
     variables: dict[str, str] = {}
     auth: Literal["bearer", "x-api-key", "none"] = "bearer"
-    dialect: Literal["chat", "messages"] = "chat"
+    dialect: Literal["chat", "messages", "responses"] = "chat"
     vendor: bool = False
     tier: Literal["free", "trial", "paid", "local"]
     models: ModelList = ModelList()
@@ -184,6 +233,7 @@ class Preset(_Data):
     headers: dict[str, str] = {}
     free: Free | None = None
     free_models: tuple[str, ...] = ()
+    known: Known | None = None
     defaults: tuple[str, ...] = ()
     terms: str = ""
     site: str = ""
@@ -193,10 +243,19 @@ class Preset(_Data):
         rules = tuple(rule.rule() for rule in self.errors)
         return Provision(rules, DayReset(self._zone()), self.refill, self.scope)
 
+    def capabilities(self, told: Mapping[str, Abilities]) -> Models:
+        """What is known of its models, besides what a user has ``told``."""
+        usual = self.known.models if self.known else {}
+        return Models(_rules(told), _rules(usual))
+
     def _zone(self) -> datetime.tzinfo | None:
         if self.day == "rolling":
             return None
         return datetime.UTC if self.day == "UTC" else zoneinfo.ZoneInfo(self.day)
+
+
+def _rules(abilities: Mapping[str, Abilities]) -> tuple[tuple[str, Capabilities], ...]:
+    return tuple((glob, found.capabilities()) for glob, found in abilities.items())
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chain429.routing.chain import Chain, Entry, Strategy, Target
 
@@ -103,4 +103,4 @@ def _preferred(entry: Entry, target: Target) -> tuple[Entry, ...]:
     priorities = {credential.id: credential.priority for credential in entry.provider.credentials}
     own = priorities[target.credential]
     before = tuple(other for other in entry.targets if priorities[other.credential] < own)
-    return (Entry(entry.provider, entry.model, before, entry.cost),) if before else ()
+    return (replace(entry, targets=before),) if before else ()

@@ -25,7 +25,7 @@ from chain429.routing.window import Window
 _FIRST_TEST, _LAST_TEST = 10.0, 3600.0
 # By so much more must be left, compared with what is needed, than when it was refused, for a try to be another one, as
 # a part of that for each that was in vain before.
-_WEARIER = 0.05
+_WEARIER, _WEARIEST = 0.05, 5
 # So long our own count is known to be right after the provider has told its own: in seconds, or as part of the window,
 # whichever is longer.
 _FRESH, _FRESH_PART = 60.0, 1 / 12
@@ -115,7 +115,7 @@ class _Denial:
         """With more left than that, ``amount`` is another try: less of it than what was refused."""
         if self.amount <= 0:  # where there is no room for nothing, there is none for anything
             return math.inf
-        return amount * self.left / self.amount * (1.0 + _WEARIER * self.tests)
+        return amount * self.left / self.amount * (1.0 + _WEARIER * min(self.tests, _WEARIEST))
 
     def covers(self, amount: float, left: float) -> bool:
         return left <= self.enough(amount)
@@ -300,11 +300,15 @@ class Bucket:
         denied, limit = self._denied, self.limit(now)
         if denied is not None and denied.since <= now < denied.until:
             if self._covers(denied, amount, limit, now):
-                test_at = now + self._test_interval(denied.tests + 1)
-                self._denied = replace(denied, test_at=test_at, tests=denied.tests + 1)
+                # Nothing tells when it is answered.
+                self._denied = replace(denied, test_at=now + 1, tests=denied.tests + 1)
         elif self._metric == "requests" and limit is not None and used + 1 > max(limit, 1.0):
-            tests = denied.tests + 1 if denied is not None and 0 <= now - denied.since < self._window.seconds else 0
-            self._denied = _Denial(1.0, 1.0, now, now, now + self._test_interval(tests), tests)
+            tests = denied.tests + 1 if denied is not None and self._matters(denied, now) else 0
+            self._denied = _Denial(1.0, 1.0, now, now, now + 1, tests)
+
+    def _matters(self, denied: _Denial, now: float) -> bool:
+        """Whether a denial still counts as one in a row: after a peace as long as its last interval it does not."""
+        return denied.since <= now < max(denied.until, denied.test_at) + self._test_interval(denied.tests)
 
     def _test_interval(self, tests: int) -> float:
         return min(_FIRST_TEST * 2.0 ** min(tests, 30), self._window.seconds, _LAST_TEST)
@@ -421,14 +425,14 @@ class Bucket:
         left = self._free(limit, now)
         tests, test_at = 0, 0.0
         wrong = False  # whether what was said of its end the last time has proved wrong
-        if before is not None and 0 <= now - before.since < self._window.seconds:
+        if before is not None and self._matters(before, now):
             together = now < before.test_at  # they were under way together, or this was the test
             tests, test_at = (before.tests, before.test_at) if together else (before.tests + 1, 0.0)
             wrong = self._metric == "requests" and now >= before.until
             if self._covers(before, amount, limit, now):  # so it was known already
                 amount, left = before.amount, before.left
                 until = before.until if before.until > now else until
-        test_at = test_at or now + self._test_interval(tests)
+        test_at = max(test_at, now + self._test_interval(tests))
         if foreseen is not None:
             self._told_at = now
             if foreseen.until > now:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from fnmatch import fnmatchcase
 
+from chain429.routing.fit import UNKNOWN, Capabilities, Models
 from chain429.routing.headers import Metric
 from chain429.routing.outcome import Provision
 from chain429.routing.window import Window
@@ -54,7 +55,7 @@ class Provider:
 
     ``shared``: globs of the models that count against one bucket. ``up_front``: it charges all the tokens that a
     request allows to be made before it makes any. ``free_models``: globs of the models that cost nothing, where all
-    others cost money; without any, ``cost`` is that of all.
+    others cost money; without any, ``cost`` is that of all. ``models``: what is known of what they can do.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Provider:
     up_front: bool = False
     cost: Cost = Cost.FREE
     free_models: tuple[str, ...] = ()
+    models: Models = field(default_factory=Models, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Entry:
     model: str
     targets: tuple[Target, ...]
     cost: Cost = Cost.FREE
+    capabilities: Capabilities = UNKNOWN
 
     @classmethod
     def of(cls, provider: Provider, model: str) -> Entry:
@@ -99,7 +102,7 @@ class Entry:
         cost = provider.cost
         if provider.free_models:
             cost = Cost.FREE if any(fnmatchcase(model, glob) for glob in provider.free_models) else Cost.PAID
-        return cls(provider, model, targets, cost)
+        return cls(provider, model, targets, cost, provider.models.of(model))
 
     @property
     def name(self) -> str:

@@ -3,13 +3,17 @@
 A cooldown holds for as long as the provider said, if that is sensible (``outcome.SENSIBLE``); a claim beyond it is
 tested then, and believed for twice as long each time that the test fails. Where it said nothing, the cooldown grows
 from seconds with each repetition. The test is the next real request: until its answer begins, it can go elsewhere. A
-success ends a cooldown. Everything is computed from stored times and ``now``."""
+success ends a cooldown. Everything is computed from stored times and ``now``.
+
+What the provider did not say itself, or not credibly, is known for seconds only: after that, a request that would fail
+otherwise may test it, one at a time and at growing intervals.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from chain429.routing.chain import Target
@@ -45,6 +49,12 @@ _KINDS: Mapping[str, Kind] = MappingProxyType({kind.value: kind for kind in GROW
 # Where it gave a time, but not over what it counts: the longer the wait, the sooner it must be tested.
 _UNNAMED = Growth(60, 3600)
 
+# How long a bench is known whose end the provider did not tell credibly: doubled with each test that fails.
+_DOUBTED = Growth(10, 3600)
+_DOUBTFUL = frozenset({Kind.RATE_LIMITED, Kind.BUSY, Kind.QUOTA_SPENT})
+# A bench that began so much later than now is of a clock that was set back, and forgotten.
+_AHEAD = 60.0
+
 # No refusal is believed for longer than a month: the longest window that any provider counts over.
 _LONGEST = 31 * 86400.0
 # Clients can name models at will, so what is remembered of them is bounded.
@@ -53,13 +63,17 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Cooldown:
-    """One bench: from ``since`` to ``until`` (Unix seconds). ``strikes`` counts the repetitions without a success."""
+    """One bench: from ``since`` to ``until``, known until ``known_until`` and then only believed (all Unix seconds).
+
+    ``strikes`` counts the repetitions without a success.
+    """
 
     kind: Kind
     reason: str
     since: float
     until: float
     strikes: int
+    known_until: float
 
     def holds(self, now: float) -> bool:
         return self.since <= now < self.until
@@ -106,20 +120,32 @@ class Cooldowns:
         growth = GROWTH[outcome.kind]
         strikes = 0
         if before and before.kind is outcome.kind and now < before.until + max(growth.longest, before.length):
-            # Calls that were under way together fail together: only one after the bench's end is a new strike.
-            strikes = before.strikes if holds else before.strikes + 1
+            # Calls that were under way together fail together: only one that was a test is a new strike.
+            strikes = before.strikes + (now >= before.known_until)
         until = outcome.until if outcome.until is not None else now + growth.seconds(strikes)
+        doubtful = outcome.kind in _DOUBTFUL and (outcome.until is None or outcome.guessed)
         if outcome.claim is not None:
-            until = min(now + (until - now) * 2.0 ** min(strikes, 30), outcome.claim)
-        if outcome.kind is Kind.RATE_LIMITED and not outcome.limit:
-            until = min(until, now + _UNNAMED.seconds(strikes))
+            until, doubtful = min(now + (until - now) * 2.0 ** min(strikes, 30), outcome.claim), True
+        if outcome.kind is Kind.RATE_LIMITED and not outcome.limit and until > now + _UNNAMED.seconds(strikes):
+            until, doubtful = now + _UNNAMED.seconds(strikes), True
         until = min(until, now + _LONGEST)
-        if before and holds and before.until >= until:
-            return before
+        known_until = min(until, now + _DOUBTED.seconds(strikes)) if doubtful else until
+        if before and holds:
+            if before.until >= until and before.known_until >= known_until:
+                return before
+            until, known_until = max(until, before.until), max(known_until, before.known_until)
         if len(self._held) >= _MOST:
             self._forget(now)
-        found = self._held[key] = Cooldown(outcome.kind, outcome.reason, now, until, strikes)
+        found = self._held[key] = Cooldown(outcome.kind, outcome.reason, now, until, strikes, known_until)
         return found
+
+    def tested(self, target: Target, now: float) -> None:
+        """A call goes out to the target although it is benched: others wait for what becomes of it."""
+        for key in _keys(target) if self._held else ():
+            held = self._held.get(key)
+            if held and held.holds(now) and held.known_until <= now:
+                # Nothing tells when it is answered.
+                self._held[key] = replace(held, strikes=held.strikes + 1, known_until=min(held.until, now + 1))
 
     def _forget(self, now: float) -> None:
         """Make room: what has ended goes, and of the rest, where it is too much, the half that ends soonest."""
@@ -134,10 +160,19 @@ class Cooldowns:
         if not held:
             return None
         longest: Cooldown | None = None
+        known_until = 0.0
         for key in _keys(target):
             found = held.get(key)
-            if found and found.holds(now) and (longest is None or found.until > longest.until):
-                longest = found
+            if found is None:
+                continue
+            if found.holds(now):
+                known_until = max(known_until, found.known_until)
+                if longest is None or found.until > longest.until:
+                    longest = found
+            elif found.since > now + _AHEAD:
+                del held[key]
+        if longest is not None and longest.known_until < known_until:
+            return replace(longest, known_until=known_until)
         return longest
 
     def clear(self, target: Target, before: float = math.inf) -> bool:
@@ -168,6 +203,7 @@ class Cooldowns:
                     "since": held.since,
                     "until": held.until,
                     "strikes": held.strikes,
+                    "known_until": held.known_until,
                 }
         return {**scopes}
 
@@ -187,4 +223,7 @@ def _restored(saved: Mapping[str, object], now: float) -> Cooldown | None:
     strikes = number(saved.get("strikes"), most=1e6)
     if kind is None or since is None or until is None or strikes is None:
         return None
-    return Cooldown(kind, text(saved.get("reason")), since, min(until, now + _LONGEST), int(strikes))
+    until = min(until, now + _LONGEST)
+    known_until = number(saved.get("known_until"))
+    known_until = until if known_until is None else min(known_until, until)
+    return Cooldown(kind, text(saved.get("reason")), since, until, int(strikes), known_until)

@@ -31,8 +31,8 @@ class Count:
     """
 
     __slots__ = (
-        "_amounts", "_day", "_ends", "_late", "_length", "_level", "_level_at", "_slice", "_steady", "_times", "_total",
-        "_window",
+        "_amounts", "_day", "_ends", "_late", "_left", "_length", "_level", "_level_at", "_slice", "_steady", "_times",
+        "_total", "_window",
     )  # fmt: skip
 
     def __init__(self, window: Window, provision: Provision | None) -> None:
@@ -48,6 +48,7 @@ class Count:
         self._times = array("d")  # of each slice, when it was added to last; ascending
         self._amounts = array("d")
         self._total = 0.0  # of all slices
+        self._left = -math.inf  # what was added up to then is not counted any more
         self._level = 0.0  # what is used of a limit that refills steadily
         self._level_at = 0.0
         self._length = window.seconds
@@ -89,9 +90,12 @@ class Count:
         if self._day is not None and not (now < self._ends and self._ends - self._length * 1.1 <= now):
             self._ends = (self._day.after(now) if self._window is Window.DAY else self._day.month_after(now)) or 0.0
             self._forget(0, len(times))
+            self._left = math.nextafter(now, -math.inf)
         if not times:
             return
         oldest = now - self._length - self._late
+        if self._day is None:
+            self._left = oldest
         # A clock that was set back leaves slices of the future behind, which would stay for too long.
         newest = now + 2 * self._slice
         if times[0] > oldest and times[-1] <= newest:
@@ -131,9 +135,10 @@ class Count:
         times[:half] = times[1:half:2]
 
     def take_back(self, amount: float, since: float) -> None:
-        """Of what was added at ``since``, so much was not used after all."""
+        """Of what was added at ``since``, so much was not used after all; call ``used`` first."""
+        if since <= self._left:
+            return
         at = bisect_left(self._times, since)
-        # In a later slice it would outlive what it corrects; where that has left, there is nothing to correct.
         if at < len(self._times):
             back = min(amount, self._amounts[at])
             self._amounts[at] -= back

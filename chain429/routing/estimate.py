@@ -112,7 +112,7 @@ class Estimates:
             output, shortest = (most, most) if up_front else (min(output, most), min(shortest, most))
         prompt = float(math.ceil(need.size / alike.bytes))
         least = float(math.floor(max(need.size - _TELLING, 0) / known.sparsest + shortest))
-        return Need(prompt + output, need.size, output, need.most, least)
+        return Need(prompt + output, need.size, output, need.most, least, need.wants)
 
     def learn(
         self, model: str, size: int, tokens_in: int | None, tokens_out: int | None, most: int | None = None

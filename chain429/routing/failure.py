@@ -284,6 +284,8 @@ def _param(status: int, parts: tuple[dict[str, Any], ...], message: str) -> str 
         location = _location(part)
         if location:
             return _clean(location)
+    if any(part.get("code") == "invalid_encrypted_content" for part in parts):
+        return "encrypted_content"
     for pattern in _NAMED:
         found = pattern.search(message)
         if found:

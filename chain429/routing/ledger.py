@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from chain429.routing.breaker import Breaker, BreakerPolicy
 from chain429.routing.bucket import Lesson, Room
 from chain429.routing.chain import Chain, Entry, Provider, Strategy, Target
 from chain429.routing.cooldown import Cooldowns
 from chain429.routing.estimate import Estimates
+from chain429.routing.fit import excess, lack
 from chain429.routing.headers import Metric, Reading
 from chain429.routing.limits import Lease, Limits, Need
 from chain429.routing.outcome import CONSEQUENCES, Kind, Outcome, Scope
@@ -48,6 +50,7 @@ class Refusal:
     limited: bool = False  # whether a rate limit or a quota is the cause
     known_until: float = math.inf  # from then on it is only believed: a request that would fail otherwise may try
     for_all: bool = True  # whatever the request needs
+    unfit: Literal["ability", "size"] | None = None  # what makes the request one that it will never serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +98,22 @@ class Ledger:
 
     def refusals(self, entry: Entry, need: Need, now: float) -> Mapping[Target, Refusal]:
         """The targets of ``entry`` whose calls would be wasted now, and why."""
+        lacking = lack(entry.capabilities, need.wants) if need.wants else None
+        if lacking:
+            return dict.fromkeys(entry.targets, Refusal(None, lacking, for_all=False, unfit="ability"))
+        too_long = self._too_long(entry, need)
         closed = self._closed.get(entry.provider.id, {}).get(entry.model)
-        if closed and closed.since <= now < closed.until and closed.targets == entry.targets:
+        if closed and not too_long and closed.since <= now < closed.until and closed.targets == entry.targets:
             return closed.refusals
         refusals: dict[Target, Refusal] = {}
         need = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
         until = math.inf
         for target in entry.targets:
             refusal = self._benched(target, now) or self._unfit(target, need, now)
+            if too_long:
+                # By an estimate only; and nothing frees that this request could wait for.
+                known = refusal.known_until if refusal else 0.0
+                refusal = Refusal(None, too_long, known_until=known, for_all=False, unfit="size")
             if refusal is not None:
                 refusals[target] = refusal
             until = min(until, _closed_until(refusal))
@@ -117,6 +128,15 @@ class Ledger:
         """Why a call to ``target`` would be wasted now, or None."""
         return self._benched(target, now) or self._unfit(target, need, now)
 
+    def _too_long(self, entry: Entry, need: Need) -> str | None:
+        """Why the request is too long for the model by estimate, in plain words."""
+        context = entry.capabilities.context
+        # No token has less than a byte, so most requests need no estimate.
+        if context is None or need.size + (need.most or 0) <= context:
+            return None
+        need = self._estimates.need(entry.model, need, up_front=False)
+        return excess(entry.capabilities, need.of("input_tokens"), need.most)
+
     def _benched(self, target: Target, now: float) -> Refusal | None:
         """Why no call at all may go to the target, as its provider's breaker or a cooldown says."""
         breaker = self.breaker(target.provider)
@@ -129,7 +149,8 @@ class Ledger:
         if cooldown is None:
             return None
         limited = cooldown.kind in (Kind.RATE_LIMITED, Kind.QUOTA_SPENT)
-        return Refusal(_STATES.get(cooldown.kind, "cooling"), cooldown.reason, cooldown.until, limited)
+        state = _STATES.get(cooldown.kind, "cooling")
+        return Refusal(state, cooldown.reason, cooldown.until, limited, cooldown.known_until)
 
     def _unfit(self, target: Target, need: Need, now: float) -> Refusal | None:
         """Why this request is not for the target: no room for it in a limit, or too large."""
@@ -138,10 +159,11 @@ class Ledger:
             never = math.isinf(shortage.until)
             state: TargetState | None = None if shortage.estimated else "exhausted" if shortage.spent else "cooling"
             until = None if never else shortage.until
-            return Refusal(state, shortage.reason, until, not never, shortage.known_until, shortage.for_all)
+            unfit: Literal["size"] | None = "size" if never else None
+            return Refusal(state, shortage.reason, until, not never, shortage.known_until, shortage.for_all, unfit)
         ceiling = self._ceilings.get((target.provider, target.model))
         if ceiling and need.size >= ceiling[0] and 0 <= now - ceiling[1] < _CEILING_SECONDS:
-            return Refusal(None, f"a request of {ceiling[0]} bytes was too large for it", for_all=False)
+            return Refusal(None, f"a request of {ceiling[0]} bytes was too large for it", for_all=False, unfit="size")
         return None
 
     def take(self, provider: Provider, target: Target, need: Need, now: float) -> Lease:
@@ -149,6 +171,7 @@ class Ledger:
         self.changed = True
         need = self._estimates.need(target.model, need, up_front=provider.up_front)
         lease = self._limits.take(target, need, now, up_front=provider.up_front)
+        self._cooldowns.tested(target, now)
         self.breaker(target.provider).start(lease, now)
         self._pool.taken(provider, target)
         return lease

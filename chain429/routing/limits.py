@@ -14,6 +14,7 @@ from typing import NamedTuple, get_args
 
 from chain429.routing.bucket import Bucket, Concurrency, Hold, Lesson, Room, Shortage
 from chain429.routing.chain import Credential, Limit, Target
+from chain429.routing.fit import Ability
 from chain429.routing.headers import Metric, Reading
 from chain429.routing.outcome import Hit, Provision
 from chain429.routing.saved import Json, members
@@ -39,7 +40,7 @@ class Need(NamedTuple):
 
     ``tokens`` is an estimate of all its tokens and ``output`` the part of them that will be made; ``size`` is the
     body's length in bytes, ``most`` the number of tokens that it allows to be made, if it says so. ``least``: so many
-    tokens it takes whatever the estimate is worth.
+    tokens it takes whatever the estimate is worth. ``wants``: what a model must be able to do.
     """
 
     tokens: float = 0.0
@@ -47,6 +48,7 @@ class Need(NamedTuple):
     output: float = 0.0
     most: int | None = None
     least: float = 0.0
+    wants: tuple[Ability, ...] = ()
 
     def of(self, metric: Metric) -> float:
         match metric:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from chain429.routing.failure import Failure
 from chain429.routing.headers import Metric, parse_retry_after
@@ -160,8 +161,9 @@ class Outcome:
 
     ``until`` (Unix seconds) is set where the provider, or what is known of its windows, says when it is over; without
     it the cooldown grows from seconds. It is no later than is sensible for what was hit; ``claim`` is what the provider
-    said where that is later still. ``limit`` names the limit that was hit (``requests per day``), ``hit`` says it in
-    numbers as far as they are known, ``param`` is the request's field that was refused.
+    said where that is later still, and ``guessed`` says that it said nothing. ``limit`` names the limit that was hit
+    (``requests per day``), ``hit`` says it in numbers as far as they are known, ``param`` is the request's field that
+    was refused.
     """
 
     kind: Kind
@@ -174,6 +176,7 @@ class Outcome:
     limit: str = ""
     hit: Hit | None = None
     claim: float | None = None
+    guessed: bool = False
 
     @classmethod
     def of(
@@ -356,7 +359,7 @@ def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
     scope = rule.scope or (provision.scope if kind in (Kind.RATE_LIMITED, Kind.QUOTA_SPENT) else row.scope)
     limit = rule.limit or hit.name or (f"usage per {window}" if window else "")
     param = (failure.param or rule.param) if kind is Kind.REJECTED else None
-    until = _until(kind, rule, window, failure, provision, now)
+    until, claim, guessed = _end(kind, rule, window, failure, provision, now)
     return Outcome(
         kind,
         _reason(kind, failure, limit, hit.amount, param),
@@ -367,7 +370,8 @@ def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
         param,
         limit,
         _hit(hit.metric or ("requests" if "requests" in limit else None), window, hit.amount, hit.used),
-        _claim(until, failure, provision, now),
+        claim if claim is not None and until is not None and claim > until else None,
+        guessed,
     )
 
 
@@ -416,39 +420,41 @@ SENSIBLE: Mapping[Window | Kind, float] = MappingProxyType(
 _LOOK_AGAIN = 3600.0
 
 
-def _until(
-    kind: Kind, rule: Rule, window: Window | None, failure: Failure, provision: Provision, now: float
-) -> float | None:
+class _End(NamedTuple):
+    """When it is over: as believed, as the provider said, and whether the former is only our guess."""
+
+    until: float | None = None
+    claim: float | None = None
+    guessed: bool = False
+
+
+def _end(kind: Kind, rule: Rule, window: Window | None, failure: Failure, provision: Provision, now: float) -> _End:
     if kind not in (Kind.BUSY, Kind.RATE_LIMITED, Kind.QUOTA_SPENT):
-        return None
+        return _End()
     moment, wait = _moment(failure, provision, now), _wait(failure, now)
     own = None if rule.seconds is None else now + rule.seconds
     longest = now + SENSIBLE[kind if window is None or kind is Kind.BUSY else window]
     if kind is Kind.BUSY:
         told = wait or moment
-        return own if told is None else min(told, longest)
+        return _End(own) if told is None else _End(min(told, longest), told)
+    claim = moment or wait
     if kind is Kind.RATE_LIMITED:
-        told = moment or wait or own
+        told = claim or own
         if told is None:
-            return None if window is None else now + window.seconds
-        return min(told, longest)
+            return _End() if window is None else _End(now + window.seconds, guessed=True)
+        return _End(min(told, longest), claim)
     if moment is not None and moment <= longest:
-        return moment
+        return _End(moment)
     calendar = provision.day.month_after(now) if window is Window.MONTH else None
     if window is Window.DAY:
         calendar = provision.day.after(now)
     # Of a calendar's day or month, a wait in seconds tells when a minute's limit frees, if anything.
     if calendar is not None:
-        return calendar if own is None else own
+        return _End(calendar if own is None else own, claim)
     if wait is not None:
-        return min(wait, longest)
-    return own or min(now + (Window.DAY.seconds if window is Window.WEEK else _LOOK_AGAIN), longest)
-
-
-def _claim(until: float | None, failure: Failure, provision: Provision, now: float) -> float | None:
-    """What the provider said of the end, where that is later than it is believed."""
-    told = None if until is None else _moment(failure, provision, now) or _wait(failure, now)
-    return told if told is not None and until is not None and told > until else None
+        return _End(min(wait, longest), wait)
+    again = min(now + (Window.DAY.seconds if window is Window.WEEK else _LOOK_AGAIN), longest)
+    return _End(own or again, claim, guessed=own is None)
 
 
 def _moment(failure: Failure, provision: Provision, now: float) -> float | None:

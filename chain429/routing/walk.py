@@ -70,7 +70,7 @@ class Walk:
             for target in entry.targets
             if target not in self._tried
             and (not self._outcomes or self._told(target) <= now)
-            and (target not in refusals or (bold and refusals[target].known_until <= now))
+            and (target not in refusals or (bold and self._known_until(target, refusals[target]) <= now))
         ]
 
     def _pass_over(self, refusals: Mapping[Target, Refusal]) -> None:
@@ -109,7 +109,7 @@ class Walk:
     def doubtful(self, now: float) -> float | None:
         """From when on it is not known of the first of those that its call would be wasted: ``now`` if of one it isn't
         known already; None where that time is not known."""
-        times = [self._told(target) if refusal is None else refusal.known_until for target, refusal in self._ahead(now)]
+        times = [self._known_until(target, refusal) for target, refusal in self._ahead(now)]
         soonest = min(times, default=math.inf)
         return None if math.isinf(soonest) else max(soonest, now)
 
@@ -122,6 +122,13 @@ class Walk:
                     refusal = refusals.get(target)
                     if (refusal is not None or self._told(target) > now) and not self._is_final(target):
                         yield target, refusal
+
+    def _known_until(self, target: Target, refusal: Refusal | None) -> float:
+        """How long it is known that a call would be wasted, by what was told to this request where it was."""
+        told = self._told(target)
+        if refusal is None or math.isinf(told):
+            return told if refusal is None else refusal.known_until
+        return min(refusal.known_until, told)
 
     def _told(self, target: Target) -> float:
         """When this request may come back, where the target refused it for its tokens and smaller ones may still go

@@ -25,18 +25,23 @@ from chain429.engine import Call, Engine, Stream
 from chain429.errors import RequestError
 from chain429.store.records import Recorder, RequestRecord
 from chain429.web.auth import Doors, Peer
-from chain429.wire.chat import CHAT, ChatRequest
+from chain429.wire import cursor
+from chain429.wire.chat import CHAT
 from chain429.wire.chat import PATH as CHAT_PATH
 from chain429.wire.conversation import session_of
 from chain429.wire.dialect import ClientRequest, Dialect, Problem
 from chain429.wire.messages import MESSAGES, MessagesRequest
 from chain429.wire.messages import PATH as MESSAGES_PATH
+from chain429.wire.responses import PATH as RESPONSES_PATH
+from chain429.wire.responses import RESPONSES, ResponsesRequest
 from chain429.wire.tokens import estimate_tokens
 
 _log = logging.getLogger("chain429.api")
 
 # The dialect of each path on which requests are served.
-_DIALECTS: Mapping[str, Dialect] = MappingProxyType({CHAT_PATH: CHAT, MESSAGES_PATH: MESSAGES})
+_DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {CHAT_PATH: CHAT, MESSAGES_PATH: MESSAGES, RESPONSES_PATH: RESPONSES}
+)
 _COUNT_TOKENS = f"{MESSAGES_PATH}/count_tokens"
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -88,6 +93,8 @@ class Api:
             return self._problem(_spoken(request, path), problem, identifier, headers)
         dialect = _DIALECTS.get(path)
         if dialect is not None:
+            if dialect is RESPONSES and method == "GET" and "upgrade" in request.headers:
+                return self._no_socket(identifier)
             if method != "POST":
                 return self._wrong_method(dialect, method, path, "POST", identifier)
             return await self._ask(request, dialect, identifier, client, at, started)
@@ -100,8 +107,8 @@ class Api:
                 return self._wrong_method(_spoken(request, path), method, path, "GET", identifier)
             return self._models(request, path.removeprefix("/models").lstrip("/"), identifier)
         message = (
-            f"There is no {method} {path} here; there are POST /v1/chat/completions, POST /v1/messages, "
-            "POST /v1/messages/count_tokens and GET /v1/models."
+            f"There is no {method} {path} here; there are POST /v1/chat/completions, POST /v1/responses, "
+            "POST /v1/messages, POST /v1/messages/count_tokens and GET /v1/models."
         )
         return self._problem(_spoken(request, path), Problem(404, message, code="unknown_url"), identifier)
 
@@ -201,6 +208,11 @@ class Api:
         problem = Problem(404, f"There is no model {unquote(name)!r} here.", code="model_not_found", param="model")
         return self._problem(_spoken(request, "/models"), problem, identifier)
 
+    def _no_socket(self, identifier: str) -> web.Response:
+        """Codex asks for a WebSocket first, and on this status goes on over HTTP."""
+        problem = Problem(426, "There are no WebSockets here: send POST /v1/responses.", code="websocket_not_supported")
+        return self._problem(RESPONSES, problem, identifier)
+
     def _wrong_method(self, dialect: Dialect, method: str, path: str, allowed: str, identifier: str) -> web.Response:
         problem = Problem(405, f"{method} is not allowed on {path}; use {allowed}.", code="method_not_allowed")
         return self._problem(dialect, problem, identifier, {"allow": allowed})
@@ -247,7 +259,7 @@ def _parse(dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> ClientR
     """Raises RequestError."""
     if dialect is MESSAGES:
         return MessagesRequest.parse(body, headers.get("anthropic-version", ""), headers.get("anthropic-beta", ""))
-    return ChatRequest.parse(body)
+    return ResponsesRequest.parse(body) if dialect is RESPONSES else cursor.parse(body)
 
 
 def _spoken(request: web.BaseRequest, path: str) -> Dialect:

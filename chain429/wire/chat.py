@@ -6,7 +6,6 @@ provider both speak this dialect, bytes pass through; they are read only as far 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -15,13 +14,15 @@ from typing import Any, NamedTuple
 from chain429.errors import RequestError, WireError
 from chain429.wire import sse
 from chain429.wire.chat_prompt import read_prompt
+from chain429.wire.chat_reader import ChatReader
 from chain429.wire.chat_writer import DONE, ChatWriter, error_body
-from chain429.wire.cleanup import Cleanup, clean
+from chain429.wire.cleanup import clean, dropped
 from chain429.wire.conversation import Conversation, opening_key, session_key
 from chain429.wire.dialect import Dialect, DialectName, Problem, Side
-from chain429.wire.events import End, Error, Event, Finish, Reasoning, Seen, Text, ToolArguments, ToolCall, Usage
-from chain429.wire.members import DROP, Members, plain_size
+from chain429.wire.events import End, Seen, Usage
+from chain429.wire.members import DROP, Members
 from chain429.wire.prompt import Prompt
+from chain429.wire.wants import Ability, abilities, length, shows
 
 PATH = "/chat/completions"
 
@@ -48,8 +49,8 @@ _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
 class ChatRequest(NamedTuple):
-    """A client's request, checked. ``size`` is the body's length in bytes, as if its text were plain UTF-8;
-    ``max_tokens`` what it allows to be made."""
+    """A client's request, checked. ``size`` is the body's length as ``wants.length`` counts it, ``max_tokens`` what it
+    allows to be made."""
 
     members: Members
     model: str
@@ -92,13 +93,23 @@ class ChatRequest(NamedTuple):
             model=model,
             stream=bool(stream),
             include_usage=bool(options and options.get("include_usage")),
-            size=plain_size(body),
+            size=length(body, members, "messages"),
             max_tokens=_whole(values.get("max_completion_tokens")) or _whole(values.get("max_tokens")),
         )
 
     @property
     def dialect(self) -> Dialect:
         return CHAT
+
+    @property
+    def wants(self) -> tuple[Ability, ...]:
+        values = self.members.values
+        form = values.get("response_format")
+        return abilities(
+            tools=bool(values.get("tools") or values.get("functions")),
+            images=shows(self.members, "messages", "image_url"),
+            schema=isinstance(form, dict) and form.get("type") == "json_schema",
+        )
 
     def conversation(self, session: str) -> Conversation:
         """See ``dialect.ClientRequest``.
@@ -117,8 +128,8 @@ class ChatRequest(NamedTuple):
     def exchange(self, side: Side, refused: Iterable[str]) -> ChatExchange:
         """What goes to a provider that speaks Chat Completions too, and how its answer is read; afresh for each
         attempt."""
-        changes = self._changes(side.model, side.rules, refused)
-        lost = tuple([name for name, value in changes.items() if value is DROP and name in self.members.values])
+        changes = self._changes(side, refused)
+        lost = dropped(self.members.values, changes, side.rules, RENAMES)
         return ChatExchange(self, self.members.render(changes), lost)
 
     def prompt(self) -> Prompt:
@@ -127,14 +138,19 @@ class ChatRequest(NamedTuple):
     def writer(self, prompt: Prompt, side: Side, identifier: str, at: int) -> ChatWriter:
         return ChatWriter(identifier, self.model, at, prompt.originals, side.provider, include_usage=self.include_usage)
 
-    def _changes(self, model: str, rules: Sequence[Cleanup], refused: Iterable[str]) -> dict[str, Any]:
-        changes: dict[str, Any] = {"model": model}
+    def _changes(self, side: Side, refused: Iterable[str]) -> dict[str, Any]:
+        changes: dict[str, Any] = {"model": side.model}
         values: Mapping[str, Any] = self.members.values
         if self.stream and not self.include_usage:
             asked = values.get("stream_options") or {}
             changes["stream_options"] = {**asked, "include_usage": True}
+        if side.max_output is not None and self.max_tokens is not None:
+            for name in RENAMES:
+                if (_whole(values.get(name)) or 0) > side.max_output:
+                    changes[name] = side.max_output
+        if len(changes) > 1:
             values = {**values, **changes}
-        changes |= clean(values, model, rules)
+        changes |= clean(values, side.model, side.rules)
         for name in refused:
             value = changes.get(name, values.get(name, DROP))
             if name in RENAMES and value is not DROP and RENAMES[name] not in values:
@@ -188,139 +204,6 @@ def _said(content: Any) -> str:
         return content
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     return "".join([part["text"] if isinstance(part.get("text"), str) else f"[{part.get('type')}]" for part in parts])
-
-
-class ChatReader:
-    """Reads the chunks of one streamed answer, or one whole answer, into neutral events.
-
-    Calls are told apart by id first, then by index, then by order, since providers leave out or repeat each of them.
-    """
-
-    __slots__ = ("_by_id", "_by_index", "_count")
-
-    def __init__(self) -> None:
-        self._by_id: dict[str, int] = {}
-        self._by_index: dict[int, int] = {}
-        self._count = 0
-
-    def whole(self, body: bytes) -> list[Event]:
-        """The events of a whole answer. Raises WireError where it is none."""
-        return self.read(body)
-
-    def read(self, data: bytes, name: str = "") -> list[Event]:
-        """The events of one chunk (the ``data`` of an SSE event) or of one whole answer.
-
-        Raises WireError where it is not one.
-        """
-        if data.lstrip().startswith(b"[DONE]"):
-            return [End()]
-        try:
-            chunk = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise WireError("not JSON") from error
-        if isinstance(chunk, list) and len(chunk) == 1:  # Gemini wraps errors in an array.
-            chunk = chunk[0]
-        if not isinstance(chunk, dict):
-            raise WireError("not a JSON object")
-        return self._chunk(chunk)
-
-    def _chunk(self, chunk: dict[str, Any]) -> list[Event]:
-        vendor = chunk.get("x_groq")
-        error = chunk.get("error") or (vendor.get("error") if isinstance(vendor, dict) else None)
-        if error:
-            return [Error(error)]
-        choices = chunk.get("choices")
-        usage = chunk.get("usage")
-        if choices is None and not isinstance(usage, dict):
-            # Flat errors have no "error" member; whatever this is, it is not an answer.
-            return [Error(chunk)]
-        events: list[Event] = []
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if isinstance(choice, dict):
-            events += self._choice(choice)
-        if not isinstance(usage, dict) and isinstance(vendor, dict):
-            usage = vendor.get("usage")
-        if isinstance(usage, dict):
-            events.append(_usage(usage))
-        return events
-
-    def _choice(self, choice: dict[str, Any]) -> list[Event]:
-        if choice.get("error"):
-            return [Error(choice["error"])]
-        events: list[Event] = []
-        piece = choice.get("delta") or choice.get("message")
-        if isinstance(piece, dict):
-            reasoning = piece.get("reasoning_content") or piece.get("reasoning")
-            if reasoning and isinstance(reasoning, str):
-                events.append(Reasoning(reasoning))
-            events += _content(piece.get("content"))
-            refusal = piece.get("refusal")
-            if refusal and isinstance(refusal, str):
-                events.append(Text(refusal))
-            for call in piece.get("tool_calls") or ():
-                if isinstance(call, dict):
-                    events += self._call(call)
-        finish = choice.get("finish_reason")
-        if finish == "error":
-            return [*events, Error({"message": "the provider ended the answer with an error"})]
-        if finish and isinstance(finish, str):
-            events.append(Finish(finish))
-        return events
-
-    def _call(self, call: dict[str, Any]) -> list[Event]:
-        function = call.get("function")
-        function = function if isinstance(function, dict) else {}
-        identifier, name, index = call.get("id"), function.get("name"), call.get("index")
-        events: list[Event] = []
-        if identifier and identifier in self._by_id:
-            number = self._by_id[identifier]
-        elif not identifier and index in self._by_index:
-            number = self._by_index[index]
-        elif identifier or name or not self._count:
-            number = self._count
-            self._count += 1
-            if identifier:
-                self._by_id[str(identifier)] = number
-            if isinstance(index, int):
-                self._by_index[index] = number
-            events.append(ToolCall(number, str(identifier or ""), str(name or "")))
-        else:
-            number = self._count - 1
-        arguments = function.get("arguments")
-        if arguments and isinstance(arguments, str):
-            events.append(ToolArguments(number, arguments))
-        return events
-
-
-def _content(content: Any) -> list[Event]:
-    """Text, or (Mistral) a list of parts of which some are thinking."""
-    if isinstance(content, str):
-        return [Text(content)] if content else []
-    events: list[Event] = []
-    for part in content if isinstance(content, list) else ():
-        if not isinstance(part, dict):
-            continue
-        if part.get("type") == "thinking":
-            inner = part.get("thinking")
-            pieces = inner if isinstance(inner, list) else [{"text": inner}]
-            text = "".join(str(piece.get("text") or "") for piece in pieces if isinstance(piece, dict))
-            events += [Reasoning(text)] if text else []
-        elif part.get("text"):
-            events.append(Text(str(part["text"])))
-    return events
-
-
-def _usage(usage: Mapping[str, Any]) -> Usage:
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
-    made = usage.get("completion_tokens_details")
-    reasoning = made.get("reasoning_tokens") if isinstance(made, dict) else None
-    return Usage(
-        _whole(usage.get("prompt_tokens")) or 0,
-        _whole(usage.get("completion_tokens")) or 0,
-        _whole(cached) or 0,
-        _whole(reasoning) or 0,
-    )
 
 
 class ChatStream:
@@ -396,7 +279,9 @@ class ChatStream:
             return False
         # The chunk that only carries usage was asked for by us; a client that did not ask must not see it.
         return self._include_usage or not (
-            len(events) == 1 and isinstance(events[0], Usage) and _NO_CHOICES.search(event.raw)
+            all(isinstance(item, Usage) for item in events)
+            and b'"usage"' in event.raw
+            and _NO_CHOICES.search(event.raw)
         )
 
 
@@ -421,7 +306,7 @@ class ChatExchange:
 
     def answer(self, body: bytes) -> tuple[Seen, bytes]:
         seen = Seen()
-        for event in ChatReader().read(body):
+        for event in ChatReader().whole(body):
             seen.add(event)
         return seen, body
 

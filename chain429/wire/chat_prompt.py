@@ -33,7 +33,6 @@ from chain429.wire.prompt import (
     UserTurn,
     fit,
     tool_name,
-    unmarked,
 )
 
 __all__ = ["read_prompt", "write_body"]
@@ -46,69 +45,90 @@ _READ = frozenset(
     }
 )  # fmt: skip
 # Members that a provider of another dialect may know under the same name, or may do without.
-_TUNING = frozenset(
-    {"frequency_penalty", "logit_bias", "presence_penalty", "prompt_cache_key", "seed", "service_tier", "verbosity"}
-)
+_TUNING = frozenset({"frequency_penalty", "logit_bias", "presence_penalty", "prompt_cache_key", "seed", "verbosity"})
+# What is read of a message, or says nothing that another dialect would have to know.
+_READ_IN_MESSAGES = frozenset(
+    {
+        "annotations", "content", "function_call", "reasoning", "reasoning_content", "reasoning_details", "refusal",
+        "role", "tool_call_id", "tool_calls",
+    }
+)  # fmt: skip
 _EFFORTS: Mapping[Any, Effort] = MappingProxyType(
     {"none": "none", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 )
+# The second is how results were given before there could be several.
+_ANSWERING = ("tool", "function")
 _DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def read_prompt(values: Mapping[str, Any]) -> Prompt:
     """The neutral request of a client's body, as ``ChatRequest`` has checked it."""
-    lost: dict[str, None] = {
+    reading = _Reading()
+    reading.lost |= {
         name: None for name, value in values.items() if name not in _READ and name not in _TUNING and value is not None
     }
-    originals: dict[str, Original] = {}
-    turns: list[Turn] = []
-    for message in values["messages"]:
-        turns += _turns(message, originals, lost)
-    tools = tuple(_tools(values.get("tools"), originals, lost))
+    if values.get("n") not in (None, 1):
+        reading.lost["n"] = None
+    turns = [turn for message in values["messages"] for turn in _turns(message, reading)]
+    tools = tuple(_tools(values.get("tools"), reading))
+    effort = values.get("reasoning_effort")
     return Prompt(
         turns=fit(turns),
         tools=tools,
-        choice=_choice(values.get("tool_choice"), lost) if tools else None,
-        parallel=_flag(values.get("parallel_tool_calls")),
+        choice=_choice(values.get("tool_choice"), reading) if tools else None,
+        parallel=_flag(values.get("parallel_tool_calls")) if tools else None,
         max_tokens=_whole(values.get("max_completion_tokens")) or _whole(values.get("max_tokens")),
         temperature=_number(values.get("temperature")),
         top_p=_number(values.get("top_p")),
         top_k=_whole(values.get("top_k")),
         stop=tuple(_stop(values.get("stop"))),
-        effort=_EFFORTS.get(values.get("reasoning_effort"))
-        if isinstance(values.get("reasoning_effort"), str)
-        else None,
+        effort=_EFFORTS.get(effort) if isinstance(effort, str) else None,
         format=_format(values.get("response_format")),
         tuning={name: values[name] for name in _TUNING if values.get(name) is not None},
-        originals=originals,
-        lost=tuple(lost),
+        originals=reading.originals,
+        lost=tuple(reading.lost),
     )
 
 
-def _turns(message: Mapping[str, Any], originals: dict[str, Original], lost: dict[str, None]) -> Iterator[Turn]:
+class _Reading:
+    """What is gathered on the way. ``told``: how often each function was called, and answered, without an id."""
+
+    __slots__ = ("lost", "originals", "told")
+
+    def __init__(self) -> None:
+        self.originals: dict[str, Original] = {}
+        self.lost: dict[str, None] = {}
+        self.told: dict[tuple[str, str], int] = {}
+
+    def number(self, role: str, name: str) -> str:
+        """The id of a call, or of its result, that is known by the function's name and by order alone."""
+        count = self.told[role, name] = self.told.get((role, name), 0) + 1
+        return f"call_{name}_{count}"
+
+
+def _turns(message: Mapping[str, Any], reading: _Reading) -> Iterator[Turn]:
     role, content = message["role"], message.get("content")
+    for name, value in message.items():
+        if name not in _READ_IN_MESSAGES and value is not None and not (name == "name" and role in _ANSWERING):
+            reading.lost[f"messages[].{name}"] = None
     if role in ("system", "developer"):
         text = _text(content)
         if text:
             yield SystemTurn(text)
     elif role == "assistant":
-        yield AssistantTurn(tuple(_assistant(message, originals, lost)))
-    elif role in ("tool", "function"):
-        # Results of the first tool calls that there were are known by the function's name.
-        identifier = message.get("tool_call_id") or message.get("name") or ""
-        yield ResultTurn((Result(str(identifier), tuple(_user_parts(content, lost))),))
+        yield AssistantTurn(tuple(_assistant(message, reading)))
+    elif role in _ANSWERING:
+        identifier = str(message.get("tool_call_id") or reading.number("function", str(message.get("name") or "")))
+        yield ResultTurn((Result(identifier, tuple(_user_parts(content, reading))),))
     else:
-        yield UserTurn(tuple(_user_parts(content, lost)))
+        yield UserTurn(tuple(_user_parts(content, reading)))
 
 
-def _assistant(
-    message: Mapping[str, Any], originals: dict[str, Original], lost: dict[str, None]
-) -> Iterator[AssistantPart]:
+def _assistant(message: Mapping[str, Any], reading: _Reading) -> Iterator[AssistantPart]:
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if isinstance(reasoning, str) and reasoning:
-        # Whoever made it is not told, so there is nobody to give it back to, but for what is marked.
-        origin, signature = unmarked(str(message.get("reasoning_signature") or ""))
-        yield ReasoningPart(reasoning, signature, origin)
+        # Clients of this dialect don't tell whose it is.
+        yield ReasoningPart(reasoning)
     text = _text(message.get("content")) or _text(message.get("refusal"))
     if text:
         yield TextPart(text)
@@ -116,19 +136,21 @@ def _assistant(
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            yield CallPart(str(call.get("id") or ""), _named(function, originals), _arguments(function))
+            identifier = str(call.get("id") or reading.number("assistant", str(function.get("name") or "")))
+            yield CallPart(identifier, _named(function, reading), _arguments(function))
         else:
-            lost["messages[].tool_calls"] = None
+            reading.lost["messages[].tool_calls"] = None
     function = message.get("function_call")
     if isinstance(function, dict):
-        yield CallPart(str(function.get("name") or ""), _named(function, originals), _arguments(function))
+        identifier = reading.number("assistant", str(function.get("name") or ""))
+        yield CallPart(identifier, _named(function, reading), _arguments(function))
 
 
-def _named(function: Mapping[str, Any], originals: dict[str, Original]) -> str:
+def _named(function: Mapping[str, Any], reading: _Reading) -> str:
     name = str(function.get("name") or "")
     fitting = tool_name(name)
     if fitting != name:
-        originals[fitting] = Original(name)
+        reading.originals[fitting] = Original(name)
     return fitting
 
 
@@ -139,7 +161,7 @@ def _arguments(function: Mapping[str, Any]) -> str:
     return _DUMPS(arguments) if isinstance(arguments, dict) else ""
 
 
-def _user_parts(content: Any, lost: dict[str, None]) -> Iterator[UserPart]:
+def _user_parts(content: Any, reading: _Reading) -> Iterator[UserPart]:
     if isinstance(content, str):
         if content:
             yield TextPart(content)
@@ -149,7 +171,7 @@ def _user_parts(content: Any, lost: dict[str, None]) -> Iterator[UserPart]:
         if found is not None:
             yield found
         elif not (isinstance(part, dict) and part.get("type") == "text"):
-            lost[f"messages[].{part.get('type') if isinstance(part, dict) else 'content'}"] = None
+            reading.lost[f"messages[].{part.get('type') if isinstance(part, dict) else 'content'}"] = None
 
 
 def _part(part: Mapping[str, Any]) -> UserPart | None:
@@ -164,12 +186,18 @@ def _part(part: Mapping[str, Any]) -> UserPart | None:
             detail = image["detail"] if isinstance(image.get("detail"), str) else ""
             return ImagePart("" if data else image["url"], media_type, data, detail)
     if kind == "file" and isinstance(part.get("file"), dict):
-        file = part["file"]
-        media_type, data = split_data_url(str(file.get("file_data") or ""))
-        return FilePart(
-            name=str(file.get("filename") or ""), media_type=media_type, data=data, id=str(file.get("file_id") or "")
-        )
+        return _file(part["file"])
     return None
+
+
+def _file(file: Mapping[str, Any]) -> FilePart:
+    name, identifier, given = [str(file.get(member) or "") for member in ("filename", "file_id", "file_data")]
+    media_type, data = split_data_url(given)
+    if given.startswith(("http://", "https://")):
+        return FilePart(name, url=given)
+    if given and not data:  # Some give the base64 alone.
+        media_type, data = "application/pdf", given
+    return FilePart(name, media_type=media_type, data=data, id=identifier)
 
 
 def split_data_url(url: str) -> tuple[str, str]:
@@ -189,14 +217,14 @@ def _text(content: Any) -> str:
     return "\n".join([text for text in texts if isinstance(text, str) and text])
 
 
-def _tools(tools: Any, originals: dict[str, Original], lost: dict[str, None]) -> Iterator[Tool]:
+def _tools(tools: Any, reading: _Reading) -> Iterator[Tool]:
     for tool in tools if isinstance(tools, list) else ():
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict):
-            lost["tools"] = None
+            reading.lost["tools"] = None
             continue
         schema, strict = function.get("parameters"), function.get("strict")
-        name, description = _named(function, originals), function.get("description")
+        name, description = _named(function, reading), function.get("description")
         description = description if isinstance(description, str) else ""
         if isinstance(schema, dict) and schema:
             yield Tool(name, description, schema, strict if isinstance(strict, bool) else None)
@@ -204,14 +232,17 @@ def _tools(tools: Any, originals: dict[str, Original], lost: dict[str, None]) ->
             yield Tool(name, description, strict=strict if isinstance(strict, bool) else None)
 
 
-def _choice(choice: Any, lost: dict[str, None]) -> Choice | None:
+def _choice(choice: Any, reading: _Reading) -> Choice | None:
     if choice in ("auto", "none", "required"):
         return Choice(choice)
     if isinstance(choice, dict):
         function = choice.get("function")
         if isinstance(function, dict) and isinstance(function.get("name"), str):
             return Choice("tool", tool_name(function["name"]))
-        lost["tool_choice"] = None
+        allowed = choice.get("allowed_tools")
+        mode = allowed.get("mode") if isinstance(allowed, dict) else None
+        reading.lost["tool_choice"] = None
+        return Choice("required") if mode == "required" else None
     return None
 
 

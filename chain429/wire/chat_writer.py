@@ -14,6 +14,11 @@ from chain429.wire.prompt import Original
 DONE = b"data: [DONE]\n\n"
 _DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+# What is not whole may not be run.
+_CUT = frozenset({"length", "content_filter"})
+# A chunk of nothing but words, around them.
+_WORDS = b'"choices":[{"index":0,"delta":{"content":'
+_AFTER = b'},"finish_reason":null}]}\n\n'
 
 
 def error_body(problem: Problem) -> bytes:
@@ -42,8 +47,8 @@ class ChatWriter:
     """
 
     __slots__ = (
-        "_arguments", "_at", "_calls", "_done", "_finish", "_head", "_id", "_include_usage", "_model", "_numbers",
-        "_originals", "_reasoning", "_started", "_text", "_usage",
+        "_arguments", "_at", "_calls", "_done", "_finish", "_head", "_id", "_ids", "_include_usage", "_model",
+        "_numbers", "_originals", "_reasoning", "_started", "_text", "_usage",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +76,7 @@ class ChatWriter:
         self._calls: list[ToolCall] = []
         self._arguments: list[list[str]] = []
         self._numbers: dict[int, int] = {}
+        self._ids: set[str] = set()
         self._finish: Finish | None = None
         self._usage: Usage | None = None
 
@@ -79,7 +85,8 @@ class ChatWriter:
             return b""
         if isinstance(event, Text):
             self._text.append(event.text)
-            return self._delta({"content": event.text})
+            begun = b"" if self._started else self._delta({})
+            return begun + self._head + _WORDS + _encoded(_DUMPS(event.text)) + _AFTER
         if isinstance(event, Reasoning):
             self._reasoning.append(event.text)
             return self._delta({"reasoning_content": event.text})
@@ -99,7 +106,11 @@ class ChatWriter:
 
     def _call(self, event: ToolCall) -> bytes:
         number = self._numbers[event.index] = len(self._calls)
-        call = ToolCall(number, event.id or f"call_{self._id[9:]}_{number}", self._name(event.name))
+        identifier = event.id
+        if not identifier or identifier in self._ids:
+            identifier = f"call_{self._id.removeprefix('chatcmpl-')}_{number}"
+        self._ids.add(identifier)
+        call = ToolCall(number, identifier, self._name(event.name))
         self._calls.append(call)
         self._arguments.append([])
         opened = {
@@ -119,17 +130,24 @@ class ChatWriter:
         return self._chunk(_DUMPS([first])) + (self._delta(delta) if delta else b"")
 
     def _chunk(self, choices: str, rest: bytes = b"") -> bytes:
-        return self._head + b'"choices":' + choices.encode("utf-8", "replace") + rest + b"}\n\n"
+        return self._head + b'"choices":' + _encoded(choices) + rest + b"}\n\n"
 
     def close(self) -> bytes:
         if self._done:
             return b""
-        out = b"" if self._started else self._delta({})
+        out = [b"" if self._started else self._delta({})]
+        reason = self._reason()
+        if reason not in _CUT:
+            # Clients read the arguments as JSON, which nothing at all is not.
+            for number, pieces in enumerate(self._arguments):
+                if not pieces:
+                    pieces.append("{}")
+                    out.append(self._delta({"tool_calls": [{"index": number, "function": {"arguments": "{}"}}]}))
         self._done = True
-        out += self._chunk(_DUMPS([{"index": 0, "delta": {}, "finish_reason": self._reason()}]))
-        if self._include_usage:
-            out += self._chunk("[]", b',"usage":' + _DUMPS(self._counted()).encode())
-        return out + DONE
+        out.append(self._chunk(_DUMPS([{"index": 0, "delta": {}, "finish_reason": reason}])))
+        if self._include_usage and self._usage is not None:
+            out.append(self._chunk("[]", b',"usage":' + _DUMPS(_counted(self._usage)).encode()))
+        return b"".join(out) + DONE
 
     def fail(self, problem: Problem) -> bytes:
         """The error. No [DONE] follows: the answer is not complete."""
@@ -139,16 +157,18 @@ class ChatWriter:
         return sse.event(error_body(problem))
 
     def whole(self) -> bytes:
+        reason = self._reason()
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text)}
         if self._reasoning:
             message["reasoning_content"] = "".join(self._reasoning)
         if self._calls:
             message["content"] = message["content"] or None
+            nothing = "" if reason in _CUT else "{}"
             message["tool_calls"] = [
                 {
                     "id": call.id,
                     "type": "function",
-                    "function": {"name": call.name, "arguments": "".join(self._arguments[call.index])},
+                    "function": {"name": call.name, "arguments": "".join(self._arguments[call.index]) or nothing},
                 }
                 for call in self._calls
             ]
@@ -157,26 +177,44 @@ class ChatWriter:
             "object": "chat.completion",
             "created": self._at,
             "model": self._model,
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": self._reason()}],
-            "usage": self._counted(),
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
         }
-        return _DUMPS(body).encode("utf-8", "replace")
+        if self._usage is not None:
+            body["usage"] = _counted(self._usage)
+        return _encoded(_DUMPS(body))
 
     def _reason(self) -> str:
         """Calls were made, so it ended for them, unless it was cut: half a call must not be run."""
-        reason = self._finish.reason if self._finish else "stop"
-        if self._calls and reason != "length":
-            return "tool_calls"
+        reason = self._finish.reason if self._finish else None
+        if reason in _CUT:
+            return reason
+        if self._calls:
+            # An end that nobody announced may have cut the last call.
+            return "tool_calls" if reason or _whole("".join(self._arguments[-1])) else "length"
         return reason if reason in _REASONS else "stop"
 
-    def _counted(self) -> dict[str, Any] | None:
-        usage = self._usage
-        if usage is None:
-            return None
-        return {
-            "prompt_tokens": usage.input,
-            "completion_tokens": usage.output,
-            "total_tokens": usage.input + usage.output,
-            "prompt_tokens_details": {"cached_tokens": usage.cached},
-            "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-        }
+
+def _whole(arguments: str) -> bool:
+    try:
+        json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _encoded(text: str) -> bytes:
+    """As UTF-8; half a surrogate pair, which some models make of an emoji, can't be."""
+    return text.encode("utf-8", "replace")
+
+
+def _counted(usage: Usage) -> dict[str, Any]:
+    given = {"cached_tokens": usage.cached}
+    if usage.written:
+        given["cache_write_tokens"] = usage.written
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": given,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }

@@ -11,6 +11,7 @@ from chain429.wire.cleanup import Cleanup
 from chain429.wire.conversation import Conversation
 from chain429.wire.events import Event, Seen
 from chain429.wire.prompt import Prompt
+from chain429.wire.wants import Ability
 
 DialectName = Literal["chat", "messages", "responses"]
 
@@ -104,7 +105,8 @@ class AnswerStream(Protocol):
 class Exchange(Protocol):
     """One attempt's translation: the request as the provider wants it, and its answer as the client wants it."""
 
-    body: bytes
+    @property
+    def body(self) -> bytes: ...
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -138,24 +140,30 @@ class ClientRequest(Protocol):
 
     @property
     def size(self) -> int:
-        """Length of the body in bytes."""
+        """Length of the body in bytes, as a model would count it; see ``wants.length``."""
 
     @property
     def max_tokens(self) -> int | None:
         """How many tokens it allows to be made, if it says so."""
 
+    @property
+    def wants(self) -> tuple[Ability, ...]:
+        """What a model must be able to do to serve it, as far as not every model can. Found anew at each call."""
+
     def conversation(self, session: str) -> Conversation:
         """Which conversation it belongs to: that of the ``session`` which a header names; without one (empty), what the
         body says of it. Made anew at each call."""
 
-    def exchange(self, side: Side, refused: Iterable[str]) -> Exchange:
-        """For a provider of the same dialect; ``refused`` are parameters that it is known not to take."""
+    def exchange(self, side: Side, refused: Iterable[str]) -> Exchange | None:
+        """For a provider of the same dialect; ``refused`` are parameters that it is known not to take. None where it
+        knows too little of the dialect to be asked in the client's own words."""
 
     def prompt(self) -> Prompt:
-        """For providers of other dialects."""
+        """For providers of other dialects, and those that know too little of its own."""
 
     def writer(self, prompt: Prompt, side: Side, identifier: str, at: int) -> Writer:
         """Writes such a provider's answer; ``identifier`` is the request's id, ``at`` now in Unix seconds."""
 
     def droppable(self, param: str) -> str | None:
-        """The field that may be left out after a provider refused ``param``, or None where it is needed."""
+        """The field that may be left out after a provider of the same dialect refused ``param``, or None where it is
+        needed."""

@@ -16,7 +16,7 @@ from chain429.errors import RequestError, WireError
 from chain429.wire.conversation import Conversation, opening_key, session_key
 from chain429.wire.dialect import Dialect, Side
 from chain429.wire.events import Seen
-from chain429.wire.members import DROP, Members, plain_size
+from chain429.wire.members import DROP, Members
 from chain429.wire.messages_answer import MessagesReader, parsed
 from chain429.wire.messages_cleanup import SIGNATURE, fitted
 from chain429.wire.messages_error import MESSAGES
@@ -25,6 +25,7 @@ from chain429.wire.messages_stream import MessagesStream
 from chain429.wire.messages_writer import MessagesWriter
 from chain429.wire.prompt import Prompt, marked
 from chain429.wire.tokens import estimate_tokens
+from chain429.wire.wants import Ability, abilities, length, shows
 
 __all__ = ["MESSAGES", "PATH", "VERSION", "MessagesExchange", "MessagesRequest", "MessagesStream"]
 
@@ -47,7 +48,7 @@ _OPENING = 8
 
 
 class MessagesRequest(NamedTuple):
-    """A client's request, checked. ``size`` is the body's length in bytes, as if its text were plain UTF-8.
+    """A client's request, checked. ``size`` is the body's length as ``wants.length`` counts it.
 
     ``version`` and ``betas`` are the client's ``anthropic-version`` and ``anthropic-beta``. ``max_tokens`` of 0 asks
     only to fill a cache, which the gateway has not: there is nothing to call a provider for.
@@ -92,12 +93,28 @@ class MessagesRequest(NamedTuple):
             if tool.get("type") in (None, "custom") and not isinstance(tool.get("name"), str):
                 raise _invalid(f"tools.{index}.name", "Field required")
         return cls(
-            members, values.get("model") or "", bool(values.get("stream")), plain_size(body), most, version, betas
+            members,
+            values.get("model") or "",
+            bool(values.get("stream")),
+            length(body, members, "messages"),
+            most,
+            version,
+            betas,
         )
 
     @property
     def dialect(self) -> Dialect:
         return MESSAGES
+
+    @property
+    def wants(self) -> tuple[Ability, ...]:
+        values = self.members.values
+        form = (values.get("output_config") or {}).get("format")
+        return abilities(
+            tools=bool(values.get("tools")),
+            images=shows(self.members, "messages", "image"),
+            schema=isinstance(form, dict) and form.get("type") == "json_schema",
+        )
 
     def conversation(self, session: str) -> Conversation:
         """See ``dialect.ClientRequest``. The session may be named by ``metadata.user_id``, as Claude Code does."""

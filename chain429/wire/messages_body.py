@@ -149,6 +149,7 @@ def _conversation(prompt: Prompt, side: Side) -> tuple[list[str], list[dict[str,
         del turns[0]
     messages: list[dict[str, Any]] = []
     free = {tool.name for tool in prompt.tools if tool.free}
+    free |= {name for name, original in prompt.originals.items() if original.free}
     for turn in turns:
         if isinstance(turn, AssistantTurn):
             role, blocks = "assistant", list(_assistant_blocks(turn, side, free))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -219,55 +219,99 @@ def unmarked(signature: str) -> tuple[str, str]:
 NO_RESULT = "(no result)"
 
 
+class _Made:
+    """A call on its way through ``fit``. ``part`` is None where it is one that was told twice."""
+
+    __slots__ = ("part", "result")
+
+    def __init__(self, part: CallPart | None) -> None:
+        self.part = part
+        self.result: Result | None = None
+
+
 def fit(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns as every provider takes them: neighbours of one kind are one turn, and each tool call has exactly one
-    result, in the turn right after it and in the order of the calls.
+    """The turns as every provider takes them: neighbours of one kind are one turn, each tool call has an id of its own
+    and exactly one result, in the turn right after it and in the order of the calls.
 
     A result that is missing is said to be missing, one without a call is left out, and of several for one call the
-    first counts. What stood between calls and their results comes after the results.
+    first counts. What stood between calls and their results comes after the results. Some models count their calls
+    anew in each answer: an id that comes again is that of another call, if that has a result too.
     """
+    everything = _merged([turn for turn in turns if isinstance(turn, ResultTurn) or _speaks(turn)])
+    calls = iter(_matched(everything))
     found: list[Turn] = []
-    results: dict[str, Result] = {}
-    everything = [turn for turn in turns if isinstance(turn, ResultTurn) or _speaks(turn)]
+    open_results: list[Result] = []
     for turn in everything:
         if isinstance(turn, ResultTurn):
-            for result in turn.results:
-                results.setdefault(result.id, result)
-    answered: set[str] = set()
-    open_calls: list[str] = []
-
-    def close() -> None:
-        if open_calls:
-            given = [results.get(one) or Result(one, (TextPart(NO_RESULT),)) for one in open_calls]
-            found.append(ResultTurn(tuple(given)))
-            open_calls.clear()
-
-    for turn in _merged(everything):
-        if isinstance(turn, ResultTurn):
             continue
-        close()
+        if open_results:
+            found.append(ResultTurn(tuple(open_results)))
+            open_results = []
         if isinstance(turn, AssistantTurn):
-            calls = [part.id for part in turn.parts if isinstance(part, CallPart)]
-            fresh = list(dict.fromkeys(one for one in calls if one not in answered))
-            answered.update(fresh)
-            open_calls.extend(fresh)
-            if len(fresh) != len(calls):
-                turn = AssistantTurn(_once(turn.parts, set(fresh)))
-        found.append(turn)
-    close()
+            parts: list[AssistantPart] = []
+            for part in turn.parts:
+                if not isinstance(part, CallPart):
+                    parts.append(part)
+                    continue
+                made = next(calls)
+                if made.part is not None:
+                    parts.append(made.part)
+                    open_results.append(made.result or Result(made.part.id, (TextPart(NO_RESULT),)))
+            turn = AssistantTurn(tuple(parts))
+        if _speaks(turn):
+            found.append(turn)
+    if open_results:
+        found.append(ResultTurn(tuple(open_results)))
     return tuple(_merged(found))
 
 
-def _once(parts: Sequence[AssistantPart], left: set[str]) -> tuple[AssistantPart, ...]:
-    """The parts, each call once."""
-    kept: list[AssistantPart] = []
-    for part in parts:
-        if isinstance(part, CallPart):
-            if part.id not in left:
+def _matched(turns: Iterable[Turn]) -> list[_Made]:
+    """Every call of the turns, in order, with its result."""
+    found: list[_Made] = []
+    waiting: dict[str, list[_Made]] = {}
+    early: dict[str, Result] = {}  # of calls that come later
+    for turn in turns:
+        if isinstance(turn, AssistantTurn):
+            made: dict[str, list[_Made]] = {}
+            for part in turn.parts:
+                if not isinstance(part, CallPart):
+                    continue
+                unanswered = made.get(part.id) or waiting.get(part.id) or ()
+                again = any(one.part == part for one in unanswered)
+                found.append(_Made(None if again else part))
+                if not again:
+                    found[-1].result = early.pop(part.id, None)
+                    made.setdefault(part.id, []).append(found[-1])
+            waiting |= made
+        elif isinstance(turn, ResultTurn):
+            for result in turn.results:
+                if result.id not in waiting:
+                    early.setdefault(result.id, result)
+                    continue
+                call = next((one for one in waiting[result.id] if one.result is None), None)
+                if call is not None:
+                    call.result = result
+    _name_apart(found)
+    return found
+
+
+def _name_apart(calls: Iterable[_Made]) -> None:
+    """Give calls whose id is taken one of their own; those without a result are nothing but repetitions."""
+    taken: set[str] = set()
+    for call in calls:
+        if call.part is None:
+            continue
+        identifier = call.part.id
+        if identifier in taken:
+            if call.result is None:
+                call.part = None
                 continue
-            left.discard(part.id)
-        kept.append(part)
-    return tuple(kept)
+            number = 2
+            while (identifier := f"{call.part.id}_{number}") in taken:
+                number += 1
+            call.part = CallPart(identifier, call.part.name, call.part.arguments)
+            call.result = Result(identifier, call.result.parts, call.result.failed)
+        taken.add(identifier)
 
 
 def _speaks(turn: SystemTurn | UserTurn | AssistantTurn) -> bool:

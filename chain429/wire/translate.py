@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from chain429.wire import sse
@@ -25,7 +26,8 @@ _DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 class Upstream:
     """How a provider of one dialect is asked, and how its answer is read.
 
-    ``write`` makes the body of a prompt, ``streamed`` are the members that ask for a stream.
+    ``write`` makes the body of a prompt, ``streamed`` are the members that ask for a stream. ``tuning``: members that
+    an answer can do without; ``renames``: those that other providers know by another name.
     """
 
     path: str
@@ -33,50 +35,65 @@ class Upstream:
     streamed: Mapping[str, Any]
     write: Callable[[Prompt, Side], dict[str, Any]]
     reader: Callable[[], Reader]
+    tuning: frozenset[str] = frozenset()
+    renames: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
-
-class Translated:
-    """See ``dialect.Exchange``. ``writer`` makes the one that speaks to the client; ``refused`` are members that the
-    provider is known not to take."""
-
-    __slots__ = ("_upstream", "_writer", "body", "headers", "lost", "path")
-
-    def __init__(
-        self,
-        prompt: Prompt,
-        side: Side,
-        upstream: Upstream,
-        writer: Callable[[], Writer],
-        refused: Iterable[str],
-        *,
-        stream: bool,
-    ) -> None:
-        self._upstream = upstream
-        self._writer = writer
-        self.path = upstream.path
-        self.lost = prompt.lost
-        self.headers = upstream.headers
-        values = upstream.write(prompt, side)
+    def values(self, prompt: Prompt, side: Side, refused: Iterable[str], *, stream: bool) -> dict[str, Any]:
+        """The members of the body; those that are left out are there too, as ``DROP``. ``refused`` are members that the
+        provider is known not to take."""
+        values = self.write(prompt, side)
         if stream:
-            values |= upstream.streamed
+            values |= self.streamed
         if side.dialect == "chat":
             values |= clean(values, side.model, side.rules)
         for name in refused:
-            values[name] = DROP
-        kept = {name: value for name, value in values.items() if value is not DROP}
-        self.body = _DUMPS(kept).encode("utf-8", "replace")
+            other = self.renames.get(name)
+            if other is not None and name in values and other not in values:
+                values[other] = values[name]
+            if name in values:
+                values[name] = DROP
+        return values
+
+    def droppable(self, prompt: Prompt, side: Side, param: str, *, stream: bool) -> str | None:
+        """The member that may be left out, or go by another name, after the provider refused ``param``; None where it
+        is needed, or was not sent."""
+        name = param.partition(".")[0].partition("[")[0]
+        sent = {one for one, value in self.values(prompt, side, (), stream=stream).items() if value is not DROP}
+        if name not in sent:
+            return None
+        if name in self.renames:
+            return name if self.renames[name] not in sent else None
+        return name if name in self.tuning else None
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """See ``dialect.Exchange``. ``reader`` and ``writer`` make those of one answer."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    lost: tuple[str, ...]
+    reader: Callable[[], Reader]
+    writer: Callable[[], Writer]
 
     def stream(self) -> TranslatedStream:
-        return TranslatedStream(self._upstream.reader(), self._writer())
+        return TranslatedStream(self.reader(), self.writer())
 
     def answer(self, body: bytes) -> tuple[Seen, bytes]:
-        seen, writer = Seen(), self._writer()
-        for event in self._upstream.reader().whole(body):
+        seen, writer = Seen(), self.writer()
+        for event in self.reader().whole(body):
             seen.add(event)
             if seen.error is not None:
                 return seen, b""
             writer.add(event)
         return seen, writer.whole()
+
+
+def encoded(values: Mapping[str, Any]) -> bytes:
+    """The body of ``values``, without what is dropped."""
+    kept = {name: value for name, value in values.items() if value is not DROP}
+    return _DUMPS(kept).encode("utf-8", "replace")
 
 
 class TranslatedStream:
@@ -114,7 +131,7 @@ class TranslatedStream:
             if not event.raw.lstrip().startswith((b"{", b"[")):
                 return b""
             data = event.raw
-        if not data.strip():
+        if not data.strip() or self.seen.error is not None or self.seen.ended:
             return b""
         return b"".join([self._told(item) for item in self._reader.read(data, event.name)])
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -263,6 +264,40 @@ def test_what_a_report_knows_is_not_added_again() -> None:
 # Laws.
 
 MOVES = ["take", "take", "serve", "refuse", "tell", "report", "fail", "wait", "wait"]
+
+
+@given(
+    st.sampled_from(get_args(Metric)),
+    st.sampled_from(list(Window)),
+    st.booleans(),
+    st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 40), st.floats(0, 1)), max_size=60),
+)
+def test_what_is_under_way_always_comes_back_to_nothing_and_nothing_is_denied_for_ever(
+    metric: Metric, window: Window, steady: bool, script: list[tuple[str, int, float]]
+) -> None:
+    made, now = Bucket(metric, window, STEADY if steady else None), NOW
+    under_way: list[Hold] = []
+    for what, number, share in script:
+        if what == "wait":
+            now += share * window.seconds / 3
+        elif what == "take":
+            under_way.append(made.take(number, number // 3, now))
+        elif what == "tell":
+            refuse(made, 1 + number, now, amount=100.0, used=float(number))
+        elif what == "refuse":
+            refuse(made, 1 + number, now, until=now + share * 1e7)
+        elif what == "report":
+            hold = under_way[number % len(under_way)] if under_way else None
+            made.report(Reading(metric, window, 100, number, now + share * 1e7 if number % 2 else None), hold, now)
+        elif under_way:
+            hold = under_way.pop(number % len(under_way))
+            made.settle(hold, hold.amount * share if what == "serve" else 0.0, now)
+    for hold in under_way:
+        made.settle(hold, 0.0, now)
+    assert (made.in_flight, made._unanswered, made._unsure) == (0, 0, 0)
+    shortage = made.shortage(1, 1, now)
+    assert shortage is None or shortage.until <= now + window.seconds * 1.1 + 1
+    assert made.shortage(1, 1, now + 3 * window.seconds + 2) is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(1, 900), st.floats(0, 90)), max_size=40))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +59,9 @@ def test_every_kind_that_has_a_scope_grows_from_something() -> None:
 def test_it_holds_for_as_long_as_the_provider_said() -> None:
     cooldowns = Cooldowns()
     cooldowns.bench(TARGET, outcome(Kind.QUOTA_SPENT, NOW + 7200), NOW)
-    assert cooldowns.of(TARGET, NOW + 7199) == Cooldown(Kind.QUOTA_SPENT, "quota_spent!", NOW, NOW + 7200, 0)
+    assert cooldowns.of(TARGET, NOW + 7199) == Cooldown(
+        Kind.QUOTA_SPENT, "quota_spent!", NOW, NOW + 7200, 0, NOW + 7200
+    )
     assert cooldowns.of(TARGET, NOW + 7200) is None
 
 
@@ -240,3 +244,92 @@ def test_no_jump_of_the_clock_makes_a_bench_longer(jump: float, kind: Kind, seco
     found = cooldowns.of(TARGET, now)
     if found:
         assert found.until - now <= cooldown.until - NOW
+
+
+def claimed(until: float, claim: float, kind: Kind = Kind.RATE_LIMITED) -> Outcome:
+    return replace(Outcome.of(kind, "!", until=until, limit="requests per minute"), claim=claim)
+
+
+def test_a_claim_beyond_what_is_sensible_is_tested_and_believed_a_little_longer_each_time() -> None:
+    cooldowns, now, waits = Cooldowns(), NOW, []
+    for _ in range(9):
+        found = cooldowns.bench(TARGET, claimed(now + 120, NOW + 3 * 3600), now)
+        assert found
+        waits.append(found.until - now)
+        now = found.until + 30  # nobody asks at once
+    assert waits[:6] == [120, 240, 480, 960, 1920, 3840]
+    assert now <= NOW + 3 * 3600 + 3 * 120, "the claim itself is the end"
+    cooldowns.clear(TARGET)
+    found = cooldowns.bench(TARGET, claimed(now + 120, now + 9999), now)
+    assert found
+    assert found.until == now + 120
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(BENCHING), st.none() | st.floats(0, 1e9), st.floats(-1e7, 1e7), st.booleans()),
+        max_size=30,
+    )
+)
+def test_no_jump_of_the_clock_strands_a_target_beyond_a_month(
+    script: list[tuple[Kind, float | None, float, bool]],
+) -> None:
+    cooldowns, now = Cooldowns(), NOW
+    for kind, seconds, jump, served in script:
+        now += jump
+        until = None if seconds is None else now + seconds
+        cooldowns.bench(TARGET, replace(outcome(kind, until), claim=None if until is None else until + 1e6), now)
+        if served:
+            cooldowns.clear(TARGET, before=now)
+        found = cooldowns.of(TARGET, now)
+        assert found is None or found.until <= now + MONTH
+    assert cooldowns.of(TARGET, now + MONTH + 60) is None
+
+
+def test_what_the_provider_told_is_known_and_what_it_did_not_is_tested_at_growing_intervals() -> None:
+    cooldowns = Cooldowns()
+    told = cooldowns.bench(TARGET, Outcome.of(Kind.RATE_LIMITED, "!", until=NOW + 50, limit="requests"), NOW)
+    assert told
+    assert told.known_until == NOW + 50
+    now, waits = NOW + 100, []
+    guess = Outcome.of(Kind.RATE_LIMITED, "!", limit="requests")
+    for _ in range(5):
+        guess = replace(guess, until=now + 3600, guessed=True)
+        cooldowns.tested(TARGET, now)
+        found = cooldowns.bench(TARGET, guess, now + 0.5)
+        assert found
+        waits.append(found.known_until - now - 0.5)
+        now = found.known_until
+    assert waits == [20, 40, 80, 160, 320]
+
+
+def test_while_a_test_is_under_way_others_wait_for_what_becomes_of_it() -> None:
+    cooldowns = Cooldowns()
+    cooldowns.bench(TARGET, claimed(NOW + 120, NOW + 1e6), NOW)
+    cooldowns.tested(TARGET, NOW + 5)
+    held = cooldowns.of(TARGET, NOW + 5)
+    assert held
+    assert held.known_until == NOW + 10, "that was no test yet"
+    cooldowns.tested(TARGET, NOW + 15)
+    held = cooldowns.of(TARGET, NOW + 15)
+    assert held
+    assert (held.known_until, held.until) == (NOW + 16, NOW + 120)
+    cooldowns.clear(TARGET, before=NOW + 15)
+    assert cooldowns.of(TARGET, NOW + 16) is None
+
+
+def test_a_key_that_is_refused_and_a_model_that_is_gone_are_known() -> None:
+    cooldowns = Cooldowns()
+    for kind in (Kind.UNAUTHORIZED, Kind.GONE):
+        found = cooldowns.bench(TARGET, outcome(kind), NOW)
+        assert found
+        assert found.known_until == found.until
+
+
+def test_a_bench_of_a_clock_that_was_set_back_is_forgotten() -> None:
+    cooldowns = Cooldowns()
+    cooldowns.bench(TARGET, outcome(Kind.GONE), NOW)
+    assert cooldowns.of(TARGET, NOW - 30) is None
+    assert cooldowns.of(TARGET, NOW)
+    assert cooldowns.of(TARGET, NOW - 3600) is None
+    assert cooldowns.of(TARGET, NOW) is None

@@ -75,3 +75,72 @@ def test_an_estimate_is_of_whole_tokens_and_within_reason(
     assert need.output.is_integer()
     assert size / 16 <= need.tokens - need.output <= size + 1
     assert most is None or need.output <= most
+
+
+def learned(*seen: tuple[int, int, int], most: int | None = None, times: int = 60) -> Estimates:
+    """After many requests of so many bytes, tokens, and tokens made."""
+    estimates = Estimates()
+    for _ in range(times):
+        for size, tokens_in, tokens_out in seen:
+            estimates.learn("m1", size, tokens_in, tokens_out, most)
+    return estimates
+
+
+def test_requests_of_other_lengths_are_estimated_by_their_like() -> None:
+    estimates = learned((500, 100, 20), (16_000, 4000, 1500))
+    short, long = (estimates.need("m1", Need(size=size), up_front=False) for size in (500, 16_000))
+    assert short.tokens - short.output == pytest.approx(100, abs=1)
+    assert long.tokens - long.output == 4000
+    assert short.output == pytest.approx(25, abs=1)
+    assert long.output == 1875
+    unseen = estimates.need("m1", Need(size=100_000), up_front=False)
+    assert 100_000 / 5 <= unseen.tokens - unseen.output <= 100_000 / 4, "all together tell of what has no like"
+
+
+def test_an_answer_that_was_cut_tells_nothing_of_what_is_usual() -> None:
+    estimates = learned((4000, 1000, 16), most=16)
+    assert estimates.need("m1", Need(size=4000), up_front=False).output == 320
+
+
+def test_the_least_that_a_request_takes_is_what_the_like_took_at_the_least() -> None:
+    assert Estimates().need("m1", Need(size=4200), up_front=False).least == (4200 - 200) // 16
+    estimates = learned((4200, 1000, 300), (4200, 1000, 40), times=300)
+    assert 950 <= estimates.need("m1", Need(size=4200), up_front=False).least <= 1040
+    estimates.learn("m1", 4200, 500, 10)
+    assert 500 <= estimates.need("m1", Need(size=4200), up_front=False).least <= 510
+
+
+def test_an_image_takes_few_tokens_for_its_bytes_and_that_is_remembered_for_a_while() -> None:
+    estimates = learned((4000, 1000, 300))
+    estimates.learn("m1", 400_000, 1000, 300)
+    assert estimates.need("m1", Need(size=400_000), up_front=False).least <= 1300
+    for _ in range(1000):
+        estimates.learn("m1", 4000, 1000, 300)
+    assert estimates.need("m1", Need(size=4000), up_front=False).least > 1000
+
+
+def test_what_is_charged_up_front_is_sure_to_be_taken() -> None:
+    assert Estimates().need("m1", Need(size=1800, most=2000), up_front=True).least == 2000 + 100
+    assert Estimates().need("m1", Need(size=1800, most=2000), up_front=False).least == 100
+
+
+def test_refusals_widen_the_margin_and_answers_narrow_it_again() -> None:
+    estimates = learned((4000, 1000, 400))
+    usual = estimates.need("m1", Need(size=4000), up_front=False).output
+    estimates.too_low("m1")
+    assert estimates.need("m1", Need(size=4000), up_front=False).output == pytest.approx(usual * 1.25, abs=1)
+    for _ in range(100):
+        estimates.too_low("m1")
+    assert estimates.need("m1", Need(size=4000), up_front=False).output == pytest.approx(400 * 8, abs=1)
+    for _ in range(2000):
+        estimates.learn("m1", 4000, 1000, 400)
+    assert estimates.need("m1", Need(size=4000), up_front=False).output == usual
+    estimates.too_low("m2")
+    assert estimates.need("m2", Need(size=4000), up_front=False).output == 320
+
+
+@given(st.lists(st.tuples(st.integers(200, 10**6), st.integers(1, 10**5), st.integers(1, 10**5)), min_size=1))
+def test_the_least_of_what_was_seen_last_is_no_more_than_it_took(seen: list[tuple[int, int, int]]) -> None:
+    estimates = learned(*seen, times=1)
+    size, tokens_in, tokens_out = seen[-1]
+    assert estimates.need("m1", Need(size=size), up_front=False).least <= tokens_in + tokens_out

@@ -115,7 +115,7 @@ def test_what_breaks_a_row_of_failures(between: Kind, opens: bool) -> None:
 def test_a_bench_says_why_and_until_when(kind: Kind, refusal: Refusal) -> None:
     at = ledger()
     assert call(at, outcome(kind, NOW + 9)) == NOW + 9
-    assert at.refusal(TARGET, ONE, NOW) == refusal
+    assert at.refusal(TARGET, ONE, NOW) == replace(refusal, known_until=NOW + 9)
     assert at.refusal(TARGET, ONE, NOW + 9) is None
 
 
@@ -243,7 +243,7 @@ def test_what_was_too_large_is_remembered_for_an_hour_and_the_smallest_counts() 
     at.learn(larger, outcome(Kind.TOO_LARGE), NO_TOKENS, NOW)
     assert at.refusal(TARGET, Need(size=999), NOW) is None
     assert at.refusal(BIG.targets[1], Need(size=1000), NOW) == Refusal(
-        None, "a request of 1000 bytes was too large for it", for_all=False
+        None, "a request of 1000 bytes was too large for it", for_all=False, unfit="size"
     )
     assert at.refusal(SMALL.targets[0], Need(size=1000), NOW) is None
     assert at.refusal(TARGET, Need(size=1000), NOW + 3600) is None

@@ -374,6 +374,35 @@ FAILURES = st.builds(
 )
 
 
+@pytest.mark.parametrize(
+    ("failure", "claim"),
+    [
+        pytest.param(limited("30 requests per minute", retry_after="90"), None, id="sensible"),
+        pytest.param(limited("30 requests per minute", retry_after="10800"), NOW + 10800, id="a minute of three hours"),
+        pytest.param(limited("per day", reset_at=NOW + 18 * 86400), NOW + 18 * 86400, id="a day of eighteen"),
+        pytest.param(limited("per day", wait=1), None, id="less than what is known"),
+        pytest.param(limited(), None, id="nothing"),
+    ],
+)
+def test_what_a_provider_claims_beyond_what_is_sensible_is_kept(failure: Failure, claim: float | None) -> None:
+    assert classify(failure, Provision(day=UTC_DAY), NOW).claim == claim
+
+
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        (
+            "on tokens per minute (TPM): Limit 200000, Used 199000, Requested 2000",
+            Hit("tokens", Window.MINUTE, 200_000, 199_000),
+        ),
+        ("30 requests per minute, current usage: 31", Hit("requests", Window.MINUTE, 30, 31)),
+        ("you have used up your 50 requests per day", Hit("requests", Window.DAY, 50)),
+    ],
+)
+def test_how_much_was_used_is_told_where_the_refusal_says_it(text: str, hit: Hit) -> None:
+    assert classify(limited(text), PLAIN, NOW).hit == hit
+
+
 @settings(deadline=None)
 @given(FAILURES, st.sampled_from([DayReset(), UTC_DAY]), st.floats(1e9, 2e9))
 def test_no_bench_outlasts_what_its_window_allows(failure: Failure, day: DayReset, now: float) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from chain429.routing.breaker import BreakerPolicy
 from chain429.routing.chain import Chain, Credential, Entry, Limit, Provider, Strategy, Target
 from chain429.routing.ledger import Ledger
 from chain429.routing.limits import Need
-from chain429.routing.outcome import CONSEQUENCES, SERVED, Kind, Outcome, Step
+from chain429.routing.outcome import CONSEQUENCES, SERVED, Hit, Kind, Outcome, Step
 from chain429.routing.walk import Walk
 from chain429.routing.window import Window
 
@@ -252,6 +254,53 @@ def test_what_only_an_estimate_forbids_is_for_the_bold() -> None:
 
 def attempt_on(at: Ledger, one: Provider, on: Chain) -> None:
     at.learn(at.take(one, on.targets[0], NEED, NOW), SERVED, (100, 300), NOW)
+
+
+def of_tokens(until: float) -> Outcome:
+    """A refusal for want of tokens, which benches no smaller request."""
+    named = Outcome.of(Kind.QUOTA_SPENT, "!", until=until, limit="tokens per day")
+    return replace(named, hit=Hit("tokens", Window.DAY, 10_000, 9700))
+
+
+def test_a_request_that_was_refused_for_its_tokens_comes_back_when_it_was_told_to() -> None:
+    at = ledger()
+    walk = Walk(chain("b/m1"), NEED, at)
+    attempt(walk, at, of_tokens(NOW + 8))
+    walk.again()
+    assert walk.next(NOW + 7, bold=True) is None
+    assert walk.doubtful(NOW) == NOW + 8
+    choice = walk.next(NOW + 8, bold=True)
+    assert choice
+    assert choice[0].id == "b"
+
+
+def test_meanwhile_others_are_let_in() -> None:
+    at = ledger()
+    walk = Walk(chain("b/m1"), NEED, at)
+    attempt(walk, at, of_tokens(NOW + 8))
+    assert Walk(chain("b/m1"), Need(size=4, most=5), at).next(NOW)
+
+
+def test_what_is_only_believed_may_turn_out_otherwise_from_a_moment_on() -> None:
+    limited = provider("a", limits=(Limit("requests", Window.MINUTE, 1),))
+    at = Ledger(POLICY)
+    at.configure(POLICY, [limited])
+    on = Chain("test", ((Entry.of(limited, "m1"),),))
+    attempt_on(at, limited, on)
+    walk = Walk(on, NEED, at)
+    assert walk.next(NOW + 59.9, bold=True) is None
+    assert (walk.doubtful(NOW + 10), walk.doubtful(NOW + 60.5)) == (NOW + 60, NOW + 60.5)
+    assert walk.next(NOW + 60.5) is None
+    assert walk.next(NOW + 60.5, bold=True)
+
+
+def test_what_the_provider_told_is_not_doubtful_before_its_end_and_what_is_final_never() -> None:
+    at = ledger()
+    walk = Walk(chain("b/m1", "c/m1"), NEED, at)
+    attempt(walk, at, Outcome.of(Kind.GONE, "!"))
+    assert walk.doubtful(NOW) is None
+    attempt(walk, at, Outcome.of(Kind.RATE_LIMITED, "!", until=NOW + 5))
+    assert walk.doubtful(NOW) == NOW + 5
 
 
 entries = st.builds(lambda one, model: f"{one}/{model}", st.sampled_from("abc"), st.sampled_from(["m1", "m2", "m3"]))

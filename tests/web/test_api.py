@@ -106,6 +106,33 @@ async def test_a_request_is_answered() -> None:
         assert server.records.last.client == "sdk"
 
 
+async def test_codex_is_answered_in_responses() -> None:
+    async with serving() as server:
+        body = b'{"model":"default","input":"Hi"}'
+        status, headers, answer = await server.post(body, "/v1/responses")
+        assert (status, headers["content-type"]) == (200, "application/json")
+        told = json.loads(answer)
+        assert (told["object"], told["status"]) == ("response", "completed")
+        assert told["output"][0]["content"][0]["text"] == "Hi"
+        assert json.loads(server.upstream.requests[0].body)["messages"] == [{"role": "user", "content": "Hi"}]
+        assert server.records.last.dialect == "responses"
+
+
+async def test_who_asks_for_a_websocket_is_told_to_go_on_over_http() -> None:
+    async with serving() as server:
+        asked = {**AUTH, "upgrade": "websocket", "connection": "Upgrade"}
+        status, _, body = await server.get("/v1/responses", asked)
+        assert (status, json.loads(body)["error"]["code"]) == (426, "websocket_not_supported")
+        status, headers, _ = await server.get("/v1/responses")
+        assert (status, headers["allow"]) == (405, "POST")
+
+
+async def test_a_body_of_responses_at_the_path_of_chat_completions_is_answered_in_chat_completions() -> None:
+    async with serving() as server:
+        status, _, answer = await server.post(b'{"model":"default","input":[{"role":"user","content":"Hi"}]}')
+        assert (status, json.loads(answer)["choices"][0]["message"]["content"]) == (200, "Hi")
+
+
 LIMITED = FakeAnswer(429, {"content-type": "application/json", "retry-after": "20"}, [b'{"error":{"message":"!"}}'])
 
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain429.errors import RequestError, WireError
-from chain429.wire.chat import CHAT, ChatReader, ChatRequest, ChatStream
+from chain429.errors import RequestError
+from chain429.wire.chat import CHAT, ChatRequest, ChatStream
+from chain429.wire.cleanup import Cleanup
 from chain429.wire.conversation import Conversation
 from chain429.wire.dialect import Problem, Side
-from chain429.wire.events import End, Error, Event, Finish, Reasoning, Text, ToolArguments, ToolCall, Usage
+from chain429.wire.events import Error, Usage
 
 HELLO = b'{"model":"default","messages":[{"role":"user","content":"Hi"}]}'
 
@@ -98,6 +99,37 @@ def test_only_what_merely_tunes_an_answer_may_be_dropped(param: str, name: str |
         b'{"messages":[{"role":"user"}],"model":"m","max_tokens":5,"seed":1,"stream":true,"tools":[{}]}'
     )
     assert request.droppable(param) == name
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit", "outgoing"),
+    [
+        ({"max_tokens": 64_000}, 8192, {"max_tokens": 8192}),
+        ({"max_completion_tokens": 64_000, "max_tokens": 5}, 8192, {"max_completion_tokens": 8192, "max_tokens": 5}),
+        ({"max_tokens": 64_000}, None, {"max_tokens": 64_000}),
+        ({}, 8192, {}),
+    ],
+)
+def test_edge_13_no_more_is_asked_for_than_the_model_makes(
+    sent: dict[str, int], limit: int | None, outgoing: dict[str, int]
+) -> None:
+    request = ChatRequest.parse(json.dumps({"messages": [{"role": "user"}], **sent}).encode())
+    body = json.loads(request.exchange(Side("p", "chat", "m", max_output=limit), ()).body)
+    assert {name: value for name, value in body.items() if name.startswith("max")} == outgoing
+
+
+def test_edge_13_the_limit_goes_by_the_name_that_the_provider_knows() -> None:
+    request = ChatRequest.parse(b'{"messages":[{"role":"user"}],"max_completion_tokens":900}')
+    rule = Cleanup(rename={"max_completion_tokens": "max_tokens"})
+    found = request.exchange(Side("p", "chat", "m", [rule], max_output=50), ())
+    assert json.loads(found.body) == {"messages": [{"role": "user"}], "max_tokens": 50, "model": "m"}
+    assert found.lost == ()
+
+
+def test_what_is_left_out_is_named() -> None:
+    request = ChatRequest.parse(b'{"messages":[{"role":"user"}],"seed":1,"n":1,"max_tokens":5}')
+    found = request.exchange(Side("p", "chat", "m", [Cleanup(drop=frozenset({"n", "user"}))]), ("seed", "max_tokens"))
+    assert found.lost == ("n", "seed")
 
 
 # Which conversation it is.
@@ -186,139 +218,6 @@ def test_a_session_that_is_named_counts_alone() -> None:
     assert conversation(SYSTEM, ASKED, ANSWERED, session="s-1") == Conversation(one.key, begun=True)
 
 
-# A provider's chunks.
-
-
-def read(*chunks: bytes) -> list[Event]:
-    reader = ChatReader()
-    return [event for one in chunks for event in reader.read(one)]
-
-
-@pytest.mark.parametrize(
-    ("data", "events"),
-    [
-        (b'{"choices":[{"delta":{"role":"assistant","content":""}}]}', []),
-        (b'{"choices":[{"delta":{"content":null}}]}', []),
-        (b'{"choices":[{"delta":{"content":"Hi"}}]}', [Text("Hi")]),
-        (b'{"choices":[{"delta":{"refusal":"No"}}]}', [Text("No")]),
-        (b'{"choices":[{"delta":{"reasoning":"hm"}}]}', [Reasoning("hm")]),
-        (b'{"choices":[{"delta":{"reasoning_content":"hm","content":"Hi"}}]}', [Reasoning("hm"), Text("Hi")]),
-        (
-            b'{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},'
-            b'{"type":"text","text":"Hi"}]}}]}',
-            [Reasoning("hm"), Text("Hi")],
-        ),
-        (b'{"choices":[{"delta":{},"finish_reason":"stop"}]}', [Finish("stop")]),
-        (b'{"choices":[{"delta":{},"finish_reason":""}]}', []),
-        (b'{"choices":[],"prompt_filter_results":[]}', []),
-        (b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}', [Usage(3, 2)]),
-        (
-            b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":'
-            b'{"cached_tokens":6},"completion_tokens_details":{"reasoning_tokens":1}}}',
-            [Usage(9, 4, cached=6, reasoning=1)],
-        ),
-        (
-            b'{"choices":[{"delta":{},"finish_reason":"stop"}],"x_groq":{"usage":{"prompt_tokens":1,'
-            b'"completion_tokens":2}}}',
-            [Finish("stop"), Usage(1, 2)],
-        ),
-        (b"[DONE]", [End()]),
-        (b"[DONE] ", [End()]),
-        # Errors inside of a 200, in the forms that are known.
-        (b'{"error":{"message":"Over capacity"}}', [Error({"message": "Over capacity"})]),
-        (b'{"error":"Over capacity"}', [Error("Over capacity")]),
-        (b'{"id":"x","choices":[{"delta":{"content":""}}],"x_groq":{"error":"Over"}}', [Error("Over")]),
-        (
-            b'{"error":{"code":429},"choices":[{"delta":{"content":""},"finish_reason":"error"}]}',
-            [Error({"code": 429})],
-        ),
-        (
-            b'{"choices":[{"delta":{"content":""},"finish_reason":"error"}]}',
-            [Error({"message": "the provider ended the answer with an error"})],
-        ),
-        (b'[{"error":{"code":503}}]', [Error({"code": 503})]),
-        (b'{"message":"Too many","code":"queue_exceeded"}', [Error({"message": "Too many", "code": "queue_exceeded"})]),
-        # A whole answer is read by the same rules.
-        (
-            b'\n\n{"choices":[{"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],'
-            b'"usage":{"prompt_tokens":1,"completion_tokens":1}}',
-            [Text("Hi"), Finish("stop"), Usage(1, 1)],
-        ),
-        (b'{"choices":[{"error":{"message":"x"},"message":{"content":""}}]}', [Error({"message": "x"})]),
-    ],
-)
-def test_chunks_become_neutral_events(data: bytes, events: list[Event]) -> None:
-    assert read(data) == events
-
-
-@pytest.mark.parametrize("data", [b"<html>", b"{", b'"text"', b"[1,2]", b"[" * 100_000])
-def test_what_is_no_chunk_is_said_to_be_none(data: bytes) -> None:
-    with pytest.raises(WireError):
-        read(data)
-
-
-def calls(*calls: dict[str, Any]) -> bytes:
-    return json.dumps({"choices": [{"delta": {"tool_calls": list(calls)}}]}).encode()
-
-
-@pytest.mark.parametrize(
-    "chunks",
-    [
-        pytest.param(
-            [
-                calls({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}),
-                calls({"index": 0, "function": {"arguments": "{}"}}),
-                calls({"index": 1, "id": "b", "function": {"name": "g", "arguments": ""}}),
-                calls({"index": 1, "function": {"arguments": "[]"}}),
-            ],
-            id="as documented",
-        ),
-        pytest.param(
-            [
-                calls({"id": "a", "function": {"name": "f", "arguments": "{}"}}),
-                calls({"id": "b", "function": {"name": "g", "arguments": "[]"}}),
-            ],
-            id="no index",
-        ),
-        pytest.param(
-            [
-                calls({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}),
-                calls({"index": 0, "id": "b", "function": {"name": "g", "arguments": "[]"}}),
-            ],
-            id="index always 0",
-        ),
-        pytest.param(
-            [
-                calls({"index": 0, "id": "a", "function": {"name": "f"}}),
-                calls({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}),
-                calls({"index": 1, "id": "b", "function": {"name": "g", "arguments": "[]"}}),
-            ],
-            id="id repeated",
-        ),
-        pytest.param(
-            [
-                calls(
-                    {"id": "a", "function": {"name": "f", "arguments": "{}"}},
-                    {"id": "b", "function": {"name": "g"}},
-                ),
-                calls({"function": {"arguments": "[]"}}),
-            ],
-            id="two at once, the rest without any name",
-        ),
-    ],
-)
-def test_parallel_calls_stay_apart(chunks: list[bytes]) -> None:
-    assert [event for event in read(*chunks) if isinstance(event, ToolCall)] == [
-        ToolCall(0, "a", "f"),
-        ToolCall(1, "b", "g"),
-    ]
-    arguments = {0: "", 1: ""}
-    for event in read(*chunks):
-        if isinstance(event, ToolArguments):
-            arguments[event.index] += event.text
-    assert arguments == {0: "{}", 1: "[]"}
-
-
 # Passing a stream on.
 
 
@@ -337,6 +236,13 @@ def test_the_usage_that_was_not_asked_for_is_taken_out() -> None:
     assert stream.seen.usage == Usage(3, 2)
 
 
+def test_edge_16_counts_of_nothing_are_not_passed_on_either() -> None:
+    zeros = USAGE.replace(b"3", b"0").replace(b"2", b"0")
+    stream = ChatStream(include_usage=False)
+    assert stream.feed(ROLE + zeros + WORDS) == ROLE + WORDS
+    assert stream.seen.usage is None
+
+
 def test_usage_that_rides_on_a_chunk_with_words_stays() -> None:
     last = chunk({}, "stop", usage={"prompt_tokens": 1, "completion_tokens": 1})
     stream = ChatStream(include_usage=False)
@@ -352,7 +258,7 @@ def test_usage_that_rides_on_a_chunk_with_words_stays() -> None:
         (USAGE, False),
         (chunk({"content": "H"}), True),
         (chunk({"reasoning": "h"}), True),
-        (b"data: " + calls({"id": "a", "function": {"name": "f"}}) + b"\n\n", True),
+        (chunk({"tool_calls": [{"id": "a", "function": {"name": "f"}}]}), True),
         (FINISH, True),
         (b'data: {"error":{"message":"x"}}\n\n', False),
         (chunk({"content": "H"})[:-1], False),
@@ -456,3 +362,12 @@ def test_an_error_event_ends_the_stream_without_an_end_mark() -> None:
     assert ChatStream(include_usage=False).fail(Problem(502, "Why")) == (
         b'data: {"error":{"message":"Why","type":"server_error","param":null,"code":null}}\n\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("abc", 3), ("\\u03b1\\u03b2", 4), ("\\u4e2d\\u6587", 6), ("\u03b1", 2), ("\\n", 2)]
+)
+def test_the_size_of_a_request_is_that_of_its_text_however_it_is_escaped(text: str, plain: int) -> None:
+    body = '{"model": "m", "messages": [{"role": "user", "content": "%s"}]}'
+    empty = ChatRequest.parse((body % "").encode()).size
+    assert ChatRequest.parse((body % text).encode()).size - empty == plain

@@ -122,7 +122,7 @@ def test_a_messages_request_reaches_a_chat_provider_in_its_words() -> None:
         {"role": "tool", "tool_call_id": "toolu_1", "content": "Error: no"},
         {"role": "user", "content": "Go on."},
     ]
-    assert (body["model"], body["max_completion_tokens"], body["temperature"]) == ("gpt-oss", 900, 0.5)
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("gpt-oss", 900, 0.5)
     assert (body["stop"], body["tool_choice"], body["stream"]) == (["END"], "required", True)
     assert body["stream_options"] == {"include_usage": True}
     assert "somebody" not in json.dumps(body)
