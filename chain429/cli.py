@@ -276,11 +276,21 @@ def _or_exit(call: Callable[[], Any]) -> Any:
         sys.exit(2)
 
 
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one: it needs a tenth less CPU for a request. None for Python's own."""
+    try:
+        import uvloop
+    except ImportError:  # as on Windows
+        return None
+    return uvloop.new_event_loop
+
+
 def _run(make: Callable[[], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         return await make()
 
     try:
-        return _or_exit(lambda: asyncio.run(run()))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return _or_exit(lambda: runner.run(run()))
     except KeyboardInterrupt:
         sys.exit(130)

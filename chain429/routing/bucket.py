@@ -284,10 +284,10 @@ class Bucket:
     def take(self, amount: float, least: float, now: float) -> Hold:
         """Count ``amount`` as in flight, of which ``least`` is sure. Every hold must be settled."""
         count = self._count
-        used = self.used(now)
+        used = count.used(self._known if self._known is not None and now < self._known_until else self._limit, now)
         if self._denied is not None or self._metric == "requests":
             self._note_test(amount, used, now)
-        unsure = max(amount - least, 0.0)
+        unsure = amount - least if amount > least else 0.0
         self.in_flight += amount
         self._unanswered += amount
         self._unsure += unsure
@@ -316,13 +316,16 @@ class Bucket:
     def settle(self, hold: Hold, used: float, now: float) -> None:
         """The request is over: it took ``used`` instead of what it held."""
         count, denied = self._count, self._denied
-        self.used(now)
         self.in_flight -= hold.amount
-        if self._is_open(hold):
-            self._spent = max(self._spent + used - hold.amount, 0.0)
-            count.shift(used - hold.amount)
+        is_open = self._is_open(hold)
         if denied is not None and used > 0 and hold.amount >= denied.amount and hold.since > denied.since:
             self._denied = None
+        if used == hold.amount:
+            return
+        self.used(now)
+        if is_open:
+            self._spent = max(self._spent + used - hold.amount, 0.0)
+            count.shift(used - hold.amount)
         if used < hold.amount:
             count.take_back(hold.amount - used, hold.since)
         elif used > hold.amount and not hold.answered:  # else it is in the provider's count, which ours was brought to

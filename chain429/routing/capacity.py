@@ -7,7 +7,7 @@ made at most once a second for each chain.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from chain429.routing.bucket import Room
 from chain429.routing.chain import Chain, Target
@@ -16,6 +16,7 @@ from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Need
 
 _METRICS: tuple[Metric, ...] = ("requests", "tokens")
+_ANY = Need()
 # How old they may be, in seconds.
 _OLDEST = 1.0
 # Clients can name models at will, and each is a chain, so what is remembered of them is bounded.
@@ -56,31 +57,35 @@ class Capacities:
         return headers
 
     def _headers(self, chain: Chain, now: float) -> Mapping[str, str]:
-        refusals = {target: self._ledger.refusal(target, Need(), now) for target in chain.targets}
+        found = [
+            (target, self._ledger.rooms(target, now), self._ledger.refusal(target, _ANY, now))
+            for target in chain.targets
+        ]
         headers: dict[str, str] = {}
         for metric in _METRICS:
-            room = self._room(refusals, metric, now)
+            room = _room(found, metric)
             if room is not None:
                 headers[f"x-chain429-remaining-{metric}"] = str(room.left)
                 if room.more_at is not None:
                     headers[f"x-chain429-reset-{metric}"] = str(max(math.ceil(room.more_at - now), 1))
         return headers
 
-    def _room(self, refusals: Mapping[Target, Refusal | None], metric: Metric, now: float) -> Room | None:
-        """What is left over all targets; None where that is not known."""
-        rooms: dict[tuple[str, str], Room] = {}
-        others = False
-        for target, refusal in refusals.items():
-            room = self._ledger.room(target, metric, now)
-            if room is None:
-                others = others or refusal is None
-                continue
-            if refusal is not None:
-                room = Room(0, refusal.until)
-            shared = rooms.get((target.account, target.bucket))
-            if shared is None or shared.left < room.left:
-                rooms[target.account, target.bucket] = room
-        left = sum(room.left for room in rooms.values())
-        if not rooms or (others and not left):
-            return None
-        return Room(left, min((room.more_at for room in rooms.values() if room.more_at is not None), default=None))
+
+def _room(found: Iterable[tuple[Target, Mapping[Metric, Room], Refusal | None]], metric: Metric) -> Room | None:
+    """What is left over all targets; None where that is not known."""
+    rooms: dict[tuple[str, str], Room] = {}
+    others = False
+    for target, known, refusal in found:
+        room = known.get(metric)
+        if room is None:
+            others = others or refusal is None
+            continue
+        if refusal is not None:
+            room = Room(0, refusal.until)
+        shared = rooms.get((target.account, target.bucket))
+        if shared is None or shared.left < room.left:
+            rooms[target.account, target.bucket] = room
+    left = sum([room.left for room in rooms.values()])
+    if not rooms or (others and not left):
+        return None
+    return Room(left, min([room.more_at for room in rooms.values() if room.more_at is not None], default=None))

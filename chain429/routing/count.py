@@ -74,16 +74,19 @@ class Count:
     def used(self, limit: float | None, now: float) -> float:
         """What is used at this moment of a limit of that size."""
         if self._steady and limit is not None:
-            drained = max(now - self._level_at, 0.0) * self._rate(limit)
-            self._level, self._level_at = max(self._level - drained, 0.0), now
-            return self._level
+            level = self._level
+            if level and now > self._level_at:
+                level -= (now - self._level_at) * self._rate(limit)
+                self._level = level = max(0.0, level)
+            self._level_at = now
+            return level
         self._forget_past(now)
         self._level, self._level_at = self._total, now
         return self._total
 
     def _rate(self, limit: float) -> float:
         """How much a limit that refills steadily gains in a second."""
-        return max(limit, 1.0) / self._length
+        return (max(1.0, limit)) / self._length
 
     def _forget_past(self, now: float) -> None:
         times = self._times

@@ -97,12 +97,17 @@ class Estimates:
 
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
+        # A request is estimated twice in a row: to find its target, and to be sent there.
+        self._last: tuple[str, Need, bool, Need] | None = None
 
     def need(self, model: str, need: Need, *, up_front: bool) -> Need:
         """``need`` with its tokens as ``model`` would count them.
 
         ``up_front``: the provider charges all that the request allows to be made, whether or not it is.
         """
+        last = self._last
+        if last is not None and last[1] is need and last[0] == model and last[2] is up_front:
+            return last[3]
         known = self._models.get(model) or _UNKNOWN
         # Whole tokens: sums of them are exact, so what is held by leases returns to zero.
         alike = known.alike.get(need.size.bit_length()) or known
@@ -112,12 +117,15 @@ class Estimates:
             output, shortest = (most, most) if up_front else (min(output, most), min(shortest, most))
         prompt = float(math.ceil(need.size / alike.bytes))
         least = float(math.floor(max(need.size - _TELLING, 0) / known.sparsest + shortest))
-        return Need(prompt + output, need.size, output, need.most, least, need.wants)
+        found = Need(prompt + output, need.size, output, need.most, least, need.wants)
+        self._last = (model, need, up_front, found)
+        return found
 
     def learn(
         self, model: str, size: int, tokens_in: int | None, tokens_out: int | None, most: int | None = None
     ) -> None:
         """A request of ``size`` bytes, which allowed ``most`` to be made, took so many tokens."""
+        self._last = None
         if len(self._models) >= _MOST and model not in self._models:
             self._models.clear()
         known = self._models.setdefault(model, _Model())
@@ -138,6 +146,7 @@ class Estimates:
 
     def too_low(self, model: str) -> None:
         """A request was refused for its tokens, though it should have fitted."""
+        self._last = None
         known = self._models.get(model)
         if known is not None:
             known.margin = min(known.margin * _WIDER, _WIDEST)
@@ -148,6 +157,7 @@ class Estimates:
 
     def restore(self, saved: object) -> None:
         """Go on from what ``saved`` gave, as far as that is sound."""
+        self._last = None
         for model, known in members(saved):
             if len(self._models) < _MOST:
                 self._models[model] = _Model.restored(known)

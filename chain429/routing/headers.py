@@ -265,6 +265,8 @@ _SPAN_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-zµ]+)")
 
 def parse_span(text: str) -> float | None:
     """The seconds in a duration with units (``1h2m3.4s``, ``194ms``, ``2 minutes``), or None for anything else."""
+    if text[-1:] == "s" and len(text) < 20 and text[:-1].replace(".", "", 1).isdecimal():  # 1.27s, as most are
+        return float(text[:-1])
     compact = text.replace(" ", "").replace(",", "").lower()
     total, read = 0.0, 0
     for number, word in _SPAN_PART.findall(compact):

@@ -316,9 +316,9 @@ class Ledger:
             state, reason = "half-open", f"the next request tests it: {self.breaker(target.provider).last_reason}"
         return TargetStatus(target.provider, target.model, target.credential, state, reason, until, limits)
 
-    def room(self, target: Target, metric: Metric, now: float) -> Room | None:
-        """What is left of the target's scarcest limit on ``metric``, whatever else speaks against the target."""
-        return self._limits.room(target, metric, now)
+    def rooms(self, target: Target, now: float) -> Mapping[Metric, Room]:
+        """What is left of the target's scarcest limit on each metric, whatever else speaks against the target."""
+        return self._limits.rooms(target, now)
 
     def seen(self, target: Target) -> bool:
         """Whether it was ever called, or another that shares its limits."""

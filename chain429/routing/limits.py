@@ -217,14 +217,16 @@ class Limits:
         for _, bucket in _windowed(self._groups.get((target.account, target.bucket), {})):
             bucket.clear()
 
-    def room(self, target: Target, metric: Metric, now: float) -> Room | None:
-        """What is left of the scarcest of the target's limits on ``metric``; None where no such limit is known."""
-        least, scarcest = math.inf, None
-        for kind, bucket in _windowed(self._groups.get((target.account, target.bucket), {})):
-            left = bucket.remaining(now) if kind == metric else None
-            if left is not None and left < least:
-                least, scarcest = left, bucket
-        return Room(max(math.floor(least), 0), scarcest.returns(now)) if scarcest else None
+    def rooms(self, target: Target, now: float) -> dict[Metric, Room]:
+        """What is left of the scarcest of the target's limits on each metric, as far as one is known."""
+        scarcest: dict[Metric, tuple[float, Bucket]] = {}
+        for metric, bucket in _windowed(self._groups.get((target.account, target.bucket), {})):
+            left = bucket.remaining(now)
+            if left is not None and (metric not in scarcest or left < scarcest[metric][0]):
+                scarcest[metric] = (left, bucket)
+        return {
+            metric: Room(max(math.floor(left), 0), bucket.returns(now)) for metric, (left, bucket) in scarcest.items()
+        }
 
     def seen(self, target: Target) -> bool:
         """Whether anything is counted for it."""

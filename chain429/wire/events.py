@@ -103,7 +103,10 @@ class Seen:
     ended: bool = False
 
     def add(self, event: Event) -> None:
-        if isinstance(event, Usage):
+        kind = type(event)
+        if kind is Text:  # as most are
+            self.meaningful = True
+        elif isinstance(event, Usage):
             self.usage = event
         elif isinstance(event, Error):
             self.error = self.error or event

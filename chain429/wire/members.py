@@ -46,6 +46,37 @@ def _missing(what: str, text: str, at: int) -> Exception:
     return json.JSONDecodeError(f"{what} was expected", text, at) if at < len(text) else IndexError(at)
 
 
+def _scan(text: str) -> dict[str, tuple[int, int]]:
+    """Where each member of an object begins and ends, its name included. Raises what ``Members.parse`` words."""
+    at = _skip(text, 0)
+    if text[at : at + 1] != "{":
+        _DECODER.decode(text)
+        return {}
+    spans: dict[str, tuple[int, int]] = {}
+    at = _skip(text, at + 1)
+    if text[at] == "}":
+        at = _skip(text, at + 1)
+    else:
+        mark = None
+        while mark is None or mark[1] == ",":
+            if text[at] != '"':
+                raise json.JSONDecodeError("a member's name in double quotes was expected", text, at)
+            begin = at
+            name, at = scanstring(text, at + 1, True)
+            colon = _COLON.match(text, at)
+            if colon is None:
+                raise _missing("':'", text, at)
+            _, at = _SCAN(text, colon.end())
+            spans[name] = (begin, at)
+            mark = _MARK.match(text, at)
+            if mark is None:
+                raise _missing("',' or '}'", text, at)
+            at = mark.end()
+    if at != len(text):
+        raise json.JSONDecodeError("nothing was expected after the object", text, at)
+    return spans
+
+
 class Members:
     """The members of one JSON object: parsed values by name, and the text, name included, that each was read from.
 
@@ -54,9 +85,9 @@ class Members:
 
     __slots__ = ("_spans", "_text", "values")
 
-    def __init__(self, text: str, values: dict[str, Any], spans: dict[str, tuple[int, int]]) -> None:
+    def __init__(self, text: str, values: dict[str, Any]) -> None:
         self._text = text
-        self._spans = spans
+        self._spans: dict[str, tuple[int, int]] | None = None
         self.values = values
 
     @classmethod
@@ -67,7 +98,13 @@ class Members:
         except UnicodeDecodeError as error:
             raise WireError(f"the body is not UTF-8 (byte {error.start})") from error
         try:
-            return cls._scan(text)
+            values = _DECODER.decode(text)
+            if isinstance(values, dict):
+                return cls(text, values)
+        except (ValueError, RecursionError):
+            pass  # what is wrong, and where, is told below
+        try:
+            _scan(text)
         except RecursionError as error:
             raise WireError("the body is nested too deeply") from error
         except json.JSONDecodeError as error:
@@ -77,37 +114,7 @@ class Members:
             raise WireError("the body is not valid JSON: it ends too early") from error
         except ValueError as error:
             raise WireError(f"the body is not valid JSON: {error}") from error
-
-    @classmethod
-    def _scan(cls, text: str) -> Members:
-        at = _skip(text, 0)
-        if text[at : at + 1] != "{":
-            _DECODER.decode(text)
-            raise WireError("the body must be a JSON object")
-        values: dict[str, Any] = {}
-        spans: dict[str, tuple[int, int]] = {}
-        at = _skip(text, at + 1)
-        if text[at] == "}":
-            at = _skip(text, at + 1)
-        else:
-            mark = None
-            while mark is None or mark[1] == ",":
-                if text[at] != '"':
-                    raise json.JSONDecodeError("a member's name in double quotes was expected", text, at)
-                begin = at
-                name, at = scanstring(text, at + 1, True)
-                colon = _COLON.match(text, at)
-                if colon is None:
-                    raise _missing("':'", text, at)
-                values[name], at = _SCAN(text, colon.end())
-                spans[name] = (begin, at)
-                mark = _MARK.match(text, at)
-                if mark is None:
-                    raise _missing("',' or '}'", text, at)
-                at = mark.end()
-        if at != len(text):
-            raise json.JSONDecodeError("nothing was expected after the object", text, at)
-        return cls(text, values, spans)
+        raise WireError("the body must be a JSON object")
 
     def count(self, text: str) -> int:
         """How often ``text`` stands in the object as it was written."""
@@ -115,10 +122,41 @@ class Members:
 
     def render(self, changes: Mapping[str, Any]) -> bytes:
         """The object as UTF-8 bytes, with ``changes`` by member name: a new JSON value, or DROP."""
+        text = self._in_place(changes)
+        if text is not None:
+            return text.encode("utf-8", "surrogatepass")
         text = self._text
+        if self._spans is None:
+            self._spans = _scan(text)
         parts = [text[begin:end] for name, (begin, end) in self._spans.items() if name not in changes]
         parts += [f"{_DUMPS(name)}:{_DUMPS(value)}" for name, value in changes.items() if value is not DROP]
         return ("{" + ",".join(parts) + "}").encode("utf-8", "surrogatepass")
+
+    def _in_place(self, changes: Mapping[str, Any]) -> str | None:
+        """The object with ``changes``, where these are only texts in the place of others and new members: then its
+        other bytes need not be looked at. None for all else."""
+        text = self._text
+        if not self.values or "\\u" in text:  # which could hide a name
+            return None
+        added = ""
+        for name, value in changes.items():
+            if name not in self.values:
+                if value is not DROP:
+                    added += f",{_DUMPS(name)}:{_DUMPS(value)}"
+                continue
+            quoted = _DUMPS(name)
+            if not isinstance(value, str) or text.count(quoted) != 1:
+                return None
+            at = text.index(quoted)
+            colon = _COLON.match(text, at + len(quoted))
+            if colon is None or text[colon.end() : colon.end() + 1] != '"':
+                return None
+            _, end = scanstring(text, colon.end() + 1, True)
+            text = text[: colon.end()] + _DUMPS(value) + text[end:]
+        if added:
+            end = text.rindex("}")
+            text = text[:end].rstrip() + added + text[end:]
+        return text
 
 
 def plain_size(body: bytes) -> int:

@@ -66,7 +66,7 @@ def test_a_wrong_request_is_refused_by_the_name_of_its_field(body: bytes, param:
 def test_only_the_model_changes_in_a_plain_request() -> None:
     request = ChatRequest.parse(b'{"model":"default","messages":[{"role":"user","content":"Hi"}],"x_new":1.50}')
     assert request.exchange(Side("p", "chat", "gpt-oss"), ()).body == (
-        b'{"messages":[{"role":"user","content":"Hi"}],"x_new":1.50,"model":"gpt-oss"}'
+        b'{"model":"gpt-oss","messages":[{"role":"user","content":"Hi"}],"x_new":1.50}'
     )
 
 

@@ -32,7 +32,23 @@ def test_members_are_dropped_and_added() -> None:
 def test_the_last_of_two_members_with_one_name_counts() -> None:
     members = Members.parse(b'{"a":1,"a":2}')
     assert members.values == {"a": 2}
-    assert members.render({}) == b'{"a":2}'
+    assert members.render({"a": "x"}) == b'{"a":"x"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "rendered"),
+    [
+        (b'{"model" : "a b" , "n": 1.50 }', b'{"model" : "new" , "n": 1.50,"added":true}'),
+        (b'{"n":{"model":"x"},"model":"a"}', b'{"n":{"model":"x"},"model":"new","added":true}'),
+        (b'{"n":{"model":"x"},"mode\\u006c":"a"}', b'{"n":{"model":"x"},"model":"new","added":true}'),
+        (b'{"n":"\\"model\\":","model":"a\\"}"}', b'{"n":"\\"model\\":","model":"new","added":true}'),
+        (b'{"model":null}', b'{"model":"new","added":true}'),
+        (b'{"n":[{"model":1}]}', b'{"n":[{"model":1}],"model":"new","added":true}'),
+        (b"{}", b'{"model":"new","added":true}'),
+    ],
+)
+def test_a_member_is_replaced_where_it_stands_and_none_of_that_name_elsewhere(body: bytes, rendered: bytes) -> None:
+    assert Members.parse(body).render({"model": "new", "added": True, "gone": DROP}) == rendered
 
 
 def test_a_byte_order_mark_and_white_space_are_tolerated() -> None:

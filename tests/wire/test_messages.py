@@ -229,7 +229,7 @@ def test_a_conversation_keeps_its_key_while_it_grows() -> None:
 def test_only_the_model_changes_in_a_request_to_anthropic() -> None:
     body = b'{"model":"default","max_tokens":10,"x_new":1.50,"messages":[{"role":"user","content":"Hi"}]}'
     assert MessagesRequest.parse(body).exchange(CLAUDE, ()).body == (
-        b'{"max_tokens":10,"x_new":1.50,"messages":[{"role":"user","content":"Hi"}],"model":"claude-sonnet-5"}'
+        b'{"model":"claude-sonnet-5","max_tokens":10,"x_new":1.50,"messages":[{"role":"user","content":"Hi"}]}'
     )
 
 
@@ -331,7 +331,7 @@ def test_edge_20_too_many_marks_for_a_cache_are_cut_to_the_last() -> None:
 def test_others_get_the_bytes_too_where_there_is_nothing_of_anthropic_s_own() -> None:
     body = b'{"model":"default","max_tokens":10,"x_new":1.50,"messages":[{"role":"user","content":"Hi"}]}'
     assert MessagesRequest.parse(body).exchange(OTHER, ()).body == (
-        b'{"max_tokens":10,"x_new":1.50,"messages":[{"role":"user","content":"Hi"}],"model":"glm-5"}'
+        b'{"model":"glm-5","max_tokens":10,"x_new":1.50,"messages":[{"role":"user","content":"Hi"}]}'
     )
 
 
