@@ -80,6 +80,15 @@ class Target:
     credential: str
     account: str
     bucket: str
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Hundreds are looked up for one request where a chain is long.
+        parts = (self.provider, self.model, self.credential, self.account, self.bucket)
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model} ({self.credential})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from chain429.routing.breaker import Breaker, BreakerPolicy
 from chain429.routing.bucket import Lesson, Room
@@ -32,6 +32,8 @@ _STATES: dict[Kind, TargetState] = {
 }
 # For so long it is remembered that a request of some size did not fit.
 _CEILING_SECONDS = 3600.0
+# How old the headroom may be by which the entries of a tier are ordered.
+_ROOM_SECONDS = 1.0
 # Clients can name models at will, so what is remembered of them is bounded.
 _MOST = 10_000
 # Of what ``snapshot`` gives. It rises when what is saved takes on another meaning, not when something is added.
@@ -61,6 +63,15 @@ class _Closed:
     refusals: Mapping[Target, Refusal]
 
 
+class _Headroom(NamedTuple):
+    """The share of an entry's limits that a request would leave, at a moment: for all whose size is alike."""
+
+    since: float
+    kind: tuple[int, int | None]  # how many bits its number of bytes has, and what it allows to be made
+    targets: tuple[Target, ...]
+    share: float
+
+
 class Ledger:
     """Limits, cooldowns, breakers and loads of every target.
 
@@ -80,6 +91,8 @@ class Ledger:
         # Entries of which nothing is open to any request, by provider and model: since when that is known, until when
         # it holds, and why. Forgotten whenever anything is learned of the provider that can change it.
         self._closed: dict[str, dict[str, _Closed]] = {}
+        # The headroom of entries, likewise, and until another call goes out; for a second at the most.
+        self._rooms: dict[str, dict[str, _Headroom]] = {}
 
     def configure(self, policy: BreakerPolicy, providers: Iterable[Provider]) -> None:
         """Go on under a new configuration."""
@@ -92,6 +105,12 @@ class Ledger:
             {key.account: provider.provision for provider in known for key in provider.credentials},
         )
         self._closed.clear()
+        self._rooms.clear()
+
+    def _moved(self, provider: str) -> None:
+        """Something was learned of the provider: look anew."""
+        self._closed.pop(provider, None)
+        self._rooms.pop(provider, None)
 
     def breaker(self, provider: str) -> Breaker:
         return self._breakers.get(provider) or self._breakers.setdefault(provider, Breaker(self._policy))
@@ -101,8 +120,9 @@ class Ledger:
         lacking = lack(entry.capabilities, need.wants) if need.wants else None
         if lacking:
             return dict.fromkeys(entry.targets, Refusal(None, lacking, for_all=False, unfit="ability"))
-        too_long = self._too_long(entry, need)
-        closed = self._closed.get(entry.provider.id, {}).get(entry.model)
+        too_long = self._too_long(entry, need) if entry.capabilities.context is not None else None
+        models = self._closed.get(entry.provider.id)
+        closed = models.get(entry.model) if models else None
         if closed and not too_long and closed.since <= now < closed.until and closed.targets == entry.targets:
             return closed.refusals
         refusals: dict[Target, Refusal] = {}
@@ -118,7 +138,8 @@ class Ledger:
                 refusals[target] = refusal
             until = min(until, _closed_until(refusal))
         if until > now:
-            models = self._closed.setdefault(entry.provider.id, {})
+            if models is None:
+                models = self._closed[entry.provider.id] = {}
             if len(models) >= _MOST:
                 models.clear()
             models[entry.model] = _Closed(entry.targets, now, until, refusals)
@@ -169,6 +190,7 @@ class Ledger:
     def take(self, provider: Provider, target: Target, need: Need, now: float) -> Lease:
         """A call goes out; every one is followed by exactly one ``learn``."""
         self.changed = True
+        self._rooms.pop(target.provider, None)
         need = self._estimates.need(target.model, need, up_front=provider.up_front)
         lease = self._limits.take(target, need, now, up_front=provider.up_front)
         self._cooldowns.tested(target, now)
@@ -182,12 +204,12 @@ class Ledger:
         self._pool.done(lease.target)
         self._limits.release(lease, now)
         self.breaker(lease.target.provider).undecided(lease)
-        self._closed.pop(lease.target.provider, None)
+        self._moved(lease.target.provider)
 
     def observe(self, lease: Lease, readings: Iterable[Reading], now: float) -> None:
         """What the provider reported in an answer's headers."""
         self.changed = True
-        self._closed.pop(lease.target.provider, None)
+        self._moved(lease.target.provider)
         self._limits.observe(lease.target, readings, lease, now)
 
     def answering(self, lease: Lease) -> None:
@@ -196,13 +218,13 @@ class Ledger:
         if breaker.until is not None:
             breaker.answering(lease)
             self.changed = True
-            self._closed.pop(lease.target.provider, None)
+            self._moved(lease.target.provider)
 
     def learn(self, lease: Lease, outcome: Outcome, tokens: tuple[int | None, int | None], now: float) -> float | None:
         """What became of the call. Returns until when it benches the target, if it does."""
         self.changed = True
         target = lease.target
-        self._closed.pop(target.provider, None)
+        self._moved(target.provider)
         self._pool.done(target)
         if outcome.kind in (Kind.SERVED, Kind.BROKEN, Kind.CANCELLED):
             self._limits.settle(lease, *tokens, now)
@@ -268,19 +290,32 @@ class Ledger:
         self._limits.clear(target)
         self.breaker(target.provider).reset()
         self._closed.clear()
+        self._rooms.clear()
         self._ceilings.pop((target.provider, target.model), None)
 
     def order_tier(self, tier: Sequence[Entry], need: Need, now: float) -> Sequence[Entry]:
         """The entries of one tier, the one with most headroom for this request first."""
         if len(tier) == 1:
             return tier
-        room = {id(entry): self._room(entry, need, now) for entry in tier}
-        # Rounded, so that the last request alone does not decide: among equals it goes round.
-        return sorted(self._pool.order_tier(tier), key=lambda entry: -round(room[id(entry)], 1))
+        kind, busy = (need.size.bit_length(), need.most), self._pool.busy
+        ranked = [(-self._room(entry, need, kind, now), *busy(entry), at) for at, entry in enumerate(tier)]
+        ranked.sort()
+        return [tier[rank[-1]] for rank in ranked]
 
-    def _room(self, entry: Entry, need: Need, now: float) -> float:
-        need = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
-        return max(self._limits.headroom(target, need, now) for target in entry.targets)
+    def _room(self, entry: Entry, need: Need, kind: tuple[int, int | None], now: float) -> float:
+        """Rounded, so that the last request alone does not decide: among equals it goes round."""
+        rooms = self._rooms.get(entry.provider.id)
+        if rooms is None:
+            rooms = self._rooms[entry.provider.id] = {}
+        known = rooms.get(entry.model)
+        if known is not None and known[1] == kind and known[2] is entry.targets and 0 <= now - known[0] < _ROOM_SECONDS:
+            return known[3]
+        exact = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
+        share = round(max([self._limits.headroom(target, exact, now) for target in entry.targets]), 1)
+        if len(rooms) >= _MOST:
+            rooms.clear()
+        rooms[entry.model] = _Headroom(now, kind, entry.targets, share)
+        return share
 
     def first(self, entry: Entry, targets: Sequence[Target], need: Need, now: float) -> Target:
         """Of some of an entry's targets, the one whose turn it is."""
@@ -333,6 +368,7 @@ class Ledger:
         self._ceilings = {key: ceiling for key, ceiling in self._ceilings.items() if key[0] not in ids}
         self._refused_params = {key: names for key, names in self._refused_params.items() if key[0] not in ids}
         self._closed.clear()
+        self._rooms.clear()
 
     def snapshot(self, now: float) -> dict[str, Json]:
         """All that a restart must not forget, for ``restore``; a copy of its own, keyed by ids.
@@ -389,6 +425,7 @@ class Ledger:
                 known = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
                 self._refused_params[provider, model] = frozenset(known)
         self._closed.clear()
+        self._rooms.clear()
         return None
 
 

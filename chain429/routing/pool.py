@@ -50,16 +50,10 @@ class Pool:
 
         return min(targets, key=rank)
 
-    def order_tier(self, tier: Sequence[Entry]) -> Sequence[Entry]:
-        """The entries of one tier, the least busy first, and among those the one that was taken longest ago."""
-        if len(tier) == 1:
-            return tier
-
-        def rank(entry: Entry) -> tuple[int, int]:
-            load = self._entries.get((entry.provider.id, entry.model), _IDLE)
-            return (load.in_flight, load.last)
-
-        return sorted(tier, key=rank)
+    def busy(self, entry: Entry) -> tuple[int, int]:
+        """How many calls are under way to an entry, and the number of the pick at which it was taken last."""
+        load = self._entries.get((entry.provider.id, entry.model), _IDLE)
+        return load.in_flight, load.last
 
     def taken(self, provider: Provider, target: Target) -> None:
         """A call goes out to ``target``; every one is followed by ``done``."""

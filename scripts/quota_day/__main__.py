@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "configured": told.configured,
             "days": [as_json(day) for day in days],
             "all": as_json(total(days)),
-            "bars": [{"title": bar.title, "worst": bar.worst, "holds": bar.holds} for bar in found],
+            "bars": [{"title": bar.title, "value": bar.value, "holds": bar.holds} for bar in found],
         }
         told.json.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     return int(told.bars and not all(bar.holds for bar in found))

@@ -17,10 +17,10 @@ _CAUSES = 8
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What has to hold on every day; ``worst`` is the value of the day that comes off worst."""
+    """What has to hold. ``value`` is that of the day that comes off worst, or of all days where the title says so."""
 
     title: str
-    worst: float
+    value: float
     holds: bool
 
     @property
@@ -31,14 +31,14 @@ class Bar:
 def bars(days: Sequence[Figures], *, configured: bool) -> list[Bar]:
     lost = max(day.avoidable for day in days)
     share = min(day.share for day in days)
-    wasted = max(day.wasted for day in days)
+    wasted = total(days).wasted
     beyond = max(day.beyond for day in days)
     most = _WASTED[configured]
     return [
-        Bar("requests failed with a free slot within their patience: none", lost, lost == 0),
-        Bar(f"served, in % of the oracle: at least {_SHARE:g}", share, share >= _SHARE),
-        Bar(f"refused calls per 100 served: at most {most:g}", wasted, wasted <= most),
-        Bar(f"recovered and unused beyond its window: at most {_BEYOND:g} s", beyond, beyond <= _BEYOND),
+        Bar("requests failed with a free slot within their patience, on the worst day: none", lost, lost == 0),
+        Bar(f"served, in % of the oracle, on the worst day: at least {_SHARE:g}", share, share >= _SHARE),
+        Bar(f"refused calls per 100 served, over all days: at most {most:g}", wasted, wasted <= most),
+        Bar(f"recovered and unused beyond its window, on the worst day: at most {_BEYOND:g} s", beyond, beyond <= _BEYOND),
     ]
 
 
@@ -61,7 +61,7 @@ def table(days: Sequence[Figures], *, configured: bool) -> str:
     for title, causes in everything.causes.items():
         lines += ["", *_causes(title, causes)]
     lines.append("")
-    lines += [f"{bar.verdict:8}{bar.title} (worst day: {bar.worst:.2f})" for bar in bars(days, configured=configured)]
+    lines += [f"{bar.verdict:8}{bar.title} ({bar.value:.2f})" for bar in bars(days, configured=configured)]
     return "\n".join(lines)
 
 
