@@ -5,6 +5,7 @@ Tokens are kept as SHA-256 digests and compared in constant time. Files of token
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import os
@@ -20,6 +21,7 @@ TOKEN_HEADER = "x-chain429-token"  # noqa: S105  a header's name
 Peer = tuple[str, int]
 
 
+@functools.lru_cache(maxsize=64)
 def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
@@ -32,7 +34,7 @@ class Doors:
     """
 
     def __init__(self, tokens: Iterable[str], proxied: Container[Peer] = ()) -> None:
-        self._tokens = tuple(_bytes(token) for token in tokens)
+        self._digests = tuple(digest(token) for token in tokens)
         self._proxied = proxied
 
     def client(self, headers: Mapping[str, str], peer: Peer | None = None) -> str | None:
@@ -40,15 +42,11 @@ class Doors:
         if peer is not None and peer in self._proxied:
             return "proxy"
         for token in _tokens(headers):
-            given = _bytes(token)
+            given = digest(token)
             # Every one is compared, so that the time taken says nothing.
-            if sum([hmac.compare_digest(given, known) for known in self._tokens]):
+            if sum([hmac.compare_digest(given, known) for known in self._digests]):
                 return "sdk"
         return None
-
-
-def _bytes(token: str) -> bytes:
-    return token.encode("utf-8", "surrogatepass")
 
 
 def _tokens(headers: Mapping[str, str]) -> Iterable[str]:
