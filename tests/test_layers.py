@@ -36,7 +36,7 @@ TABLE = {
     "simulator": "errors clock | aiohttp",
     "app": f"{BELOW_APP} |",
     "proxy": f"{BELOW_APP} app | mitmproxy",
-    "cli": f"{BELOW_APP} app proxy | click",
+    "cli": f"{BELOW_APP} app proxy | click uvloop",
     "__main__": "cli |",
     "addons": "proxy | mitmproxy",
 }

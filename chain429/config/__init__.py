@@ -1,0 +1,40 @@
+"""The configuration: one YAML file, checked as a whole, frozen after that.
+
+``load`` turns a file (or, without one, the keys found in the environment) into a ``Config``: routing's values, which
+choose, and for each provider an ``Endpoint``, which says how to talk to it. The domain never sees pydantic or YAML.
+Every fault is reported at once, with file, line and key; no value of a secret is ever part of a message."""
+
+from __future__ import annotations
+
+from chain429.config.build import is_loopback
+from chain429.config.load import from_environment, load, parse
+from chain429.config.schema import (
+    BreakerFile,
+    ChainFile,
+    ConfigFile,
+    KeyFile,
+    ModelFile,
+    ProviderFile,
+    ProxyFile,
+    TimeoutsFile,
+)
+from chain429.config.values import DEFAULT_CHAIN, Config, Endpoint, Timeouts
+
+__all__ = [
+    "DEFAULT_CHAIN",
+    "BreakerFile",
+    "ChainFile",
+    "Config",
+    "ConfigFile",
+    "Endpoint",
+    "KeyFile",
+    "ModelFile",
+    "ProviderFile",
+    "ProxyFile",
+    "Timeouts",
+    "TimeoutsFile",
+    "from_environment",
+    "is_loopback",
+    "load",
+    "parse",
+]

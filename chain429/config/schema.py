@@ -1,0 +1,186 @@
+"""The file as pydantic checks it: one model for each of its sections, every key with its default."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from chain429.catalog import Abilities, Limits
+from chain429.routing.chain import Strategy
+
+VIRTUAL_HOST = "chain429.internal"
+REFERENCES = {"env", "file", "secret"}
+VARIABLE = re.compile(r"\{(\w+)\}")
+
+
+def _address(value: str) -> str:
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", value)
+    if not match or int(match[2]) > 65535:
+        raise ValueError("an address such as 127.0.0.1:4290 was expected")
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", value):
+        raise ValueError("a host such as api.openai.com was expected, without 'https://', port or path")
+    return value
+
+
+def _http_url(value: str) -> str:
+    filled = VARIABLE.sub("0", value)
+    parts = urlsplit(filled)
+    if parts.username or parts.password:
+        raise ValueError("a key does not belong in the URL: put it under 'keys'")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not re.fullmatch(r"[^\s{}?#]+", filled):
+        raise ValueError("a URL such as https://api.example.com/v1 was expected")
+    if parts.port == 0:
+        raise ValueError("there is no port 0")
+    if parts.path.rstrip("/").endswith("/chat/completions"):
+        raise ValueError("leave '/chat/completions' off: it is added to the base URL")
+    return value.rstrip("/")
+
+
+def _listed(value: Any) -> Any:
+    """A single item may stand without its brackets."""
+    return [value] if isinstance(value, str | dict) else value
+
+
+def _entries(item: Any) -> Any:
+    if isinstance(item, str):
+        return [item]
+    if isinstance(item, list) and all(isinstance(inner, str) for inner in item):
+        return item
+    raise ValueError("'provider/model' was expected, or a list of these for targets of equal rank")
+
+
+def _chain(item: Any) -> Any:
+    return item if isinstance(item, dict) else {"targets": item}
+
+
+def _key(item: Any) -> Any:
+    if isinstance(item, str):
+        return {"key": item}
+    if not isinstance(item, dict):
+        raise ValueError("a reference such as env:NAME was expected, or {key: env:NAME, ...}")
+    if "key" not in item and item.keys() & REFERENCES:
+        raise ValueError("a reference has no space after its colon: env:NAME")
+    return item
+
+
+def _or_empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, data: Any) -> Any:
+        """``chains:`` with nothing behind it, for all of it is commented out, is as good as no such key."""
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None or name not in cls.model_fields}
+
+
+class LimitsFile(Limits):
+    """The limits of each credential and model, on top of what the provider reports; see ``catalog.Limits``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelFile(Abilities):
+    """What a model can do, where that is not known or not true; see ``catalog.Abilities``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class KeyFile(LimitsFile):
+    """One key with what belongs to it; ``key`` is a reference (env:NAME, file:PATH) or, with a warning, the key."""
+
+    key: str = Field(min_length=1, repr=False)
+    account: str | None = None
+    priority: int = 0
+    weight: float = Field(1.0, gt=0)
+
+
+class ProviderTimeoutsFile(_Section):
+    """Seconds. ``connect``: till there is a connection; ``first_event``: till a streamed answer says something;
+    ``answer``: till a whole answer is there; ``idle``: between two pieces of a stream."""
+
+    connect: float = Field(10, gt=0)
+    first_event: float = Field(60, gt=0)
+    answer: float = Field(180, gt=0)
+    idle: float = Field(60, gt=0)
+
+
+class TimeoutsFile(ProviderTimeoutsFile):
+    """``deadline``: till an answer begins, over all attempts."""
+
+    deadline: float = Field(600, gt=0)
+
+
+class ProviderFile(_Section):
+    """One provider: a preset by its name (or by ``preset``), or any OpenAI-compatible server by ``base_url``."""
+
+    preset: str | None = None
+    base_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    dialect: Literal["chat", "messages", "responses"] | None = None
+    keys: Annotated[
+        tuple[Annotated[KeyFile, BeforeValidator(_key)], ...], BeforeValidator(_listed), Field(strict=False)
+    ] = ()
+    strategy: Annotated[Strategy, Field(strict=False)] = Strategy.LEAST_LOADED
+    variables: dict[str, str] = {}
+    headers: dict[str, str] = Field({}, repr=False)
+    limits: LimitsFile = LimitsFile()
+    models: dict[str, Annotated[ModelFile, BeforeValidator(_or_empty)]] = {}
+    timeouts: ProviderTimeoutsFile = ProviderTimeoutsFile()
+    enabled: bool = True
+
+
+class BreakerFile(_Section):
+    """The circuit breaker of each provider: opens after so many failures in a row, for so many seconds."""
+
+    failures: int = Field(3, ge=1)
+    seconds: float = Field(30, gt=0)
+
+
+class ProxyFile(_Section):
+    """What the mitmproxy addon intercepts; every other host is tunnelled unopened."""
+
+    hosts: Annotated[
+        tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_listed), Field(strict=False)
+    ] = ("api.openai.com", "api.anthropic.com", VIRTUAL_HOST)
+
+
+_Entries = Annotated[tuple[str, ...], BeforeValidator(_entries), Field(strict=False)]
+_Tiers = Annotated[tuple[_Entries, ...], BeforeValidator(lambda value: _listed(value or [])), Field(strict=False)]
+
+
+class ChainFile(_Section):
+    """One chain: its targets from first to last, which may stand alone as a list, and what goes before the file's own
+    settings."""
+
+    targets: _Tiers = ()
+    affinity: bool | None = None
+
+
+class ConfigFile(_Section):
+    """The whole file."""
+
+    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:4290"
+    pages: Annotated[str, AfterValidator(_address)] = "127.0.0.1:4291"
+    tokens: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(strict=False)] = Field((), repr=False)
+    strict: bool = False
+    patience: float = Field(30, ge=0, le=300)
+    affinity: bool = True
+    max_body: int = Field(32 * 1024 * 1024, ge=1024)
+    timeouts: TimeoutsFile = TimeoutsFile()
+    breaker: BreakerFile = BreakerFile()
+    proxy: ProxyFile = ProxyFile()
+    providers: dict[str, Annotated[ProviderFile, BeforeValidator(_or_empty)]] = {}
+    chains: dict[str, Annotated[ChainFile, BeforeValidator(_chain)]] = {}
+    aliases: dict[str, str] = {}

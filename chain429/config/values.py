@@ -1,0 +1,158 @@
+"""What the rest of the package sees of a configuration: frozen values, without pydantic or YAML."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from chain429.catalog import Free, ModelList
+from chain429.routing.breaker import BreakerPolicy
+from chain429.routing.chain import Chain, Entry, Provider
+from chain429.routing.fit import Capabilities
+from chain429.routing.status import Tier
+from chain429.wire.cleanup import Cleanup
+from chain429.wire.dialect import DialectName
+
+DEFAULT_CHAIN = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; see ``ProviderTimeoutsFile``."""
+
+    connect: float = 10.0
+    first_event: float = 60.0
+    answer: float = 180.0
+    idle: float = 60.0
+
+
+class Secret:
+    """A key. Only ``reveal`` gives it; printing, logging and comparing show nothing of it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How to talk to one provider. ``secrets`` by credential id; None for a server that wants no key.
+
+    ``vendor``: it is the one that made its dialect. ``header_secrets`` are those values of ``headers`` that came from a
+    reference."""
+
+    id: str
+    name: str
+    base_url: str
+    auth: Literal["bearer", "x-api-key", "none"]
+    dialect: DialectName
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: Mapping[str, Secret | None]
+    cleanup: tuple[Cleanup, ...]
+    timeouts: Timeouts
+    models_url: str | None
+    model_list: ModelList
+    tier: Tier
+    terms: str
+    free: Free | None
+    header_secrets: tuple[Secret, ...] = ()
+    vendor: bool = False
+
+    def authorization(self, credential: str) -> dict[str, str]:
+        """The header that shows the credential to the provider; none where it wants no key."""
+        secret = self.secrets[credential]
+        if secret is None:
+            return {}
+        if self.auth == "x-api-key":
+            return {"x-api-key": secret.reveal()}
+        return {"authorization": f"Bearer {secret.reveal()}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that was configured, complete and consistent.
+
+    ``source`` says where it came from, for people; ``warnings`` what is allowed but unwise.
+    """
+
+    listen: tuple[str, int]
+    pages: tuple[str, int]
+    tokens: tuple[Secret, ...]
+    strict: bool
+    patience: float
+    affinity: bool
+    max_body: int
+    deadline: float
+    breaker: BreakerPolicy
+    proxy_hosts: tuple[str, ...]
+    providers: Mapping[str, Provider]
+    endpoints: Mapping[str, Endpoint]
+    chains: Mapping[str, Chain]
+    aliases: Mapping[str, str]
+    source: str
+    warnings: tuple[str, ...] = ()
+    simulated: bool = False
+
+    def secrets(self) -> Iterable[Secret]:
+        """Every secret there is, for the redaction at the sinks."""
+        yield from self.tokens
+        for endpoint in self.endpoints.values():
+            yield from (secret for secret in endpoint.secrets.values() if secret is not None)
+            yield from endpoint.header_secrets
+
+    def listing(self, lists: Mapping[str, Mapping[str, Capabilities]]) -> Config:
+        """The same, with what providers say of their models in their lists: by provider, then by model."""
+        providers = {
+            name: replace(provider, models=provider.models.listing(lists.get(name, {})))
+            for name, provider in self.providers.items()
+        }
+        chains = {
+            name: replace(chain, tiers=tuple(tuple(_anew(entry, providers) for entry in tier) for tier in chain.tiers))
+            for name, chain in self.chains.items()
+        }
+        return replace(self, providers=providers, chains=chains)
+
+    def resolve(self, model: str) -> Chain | None:
+        """The chain that a request's ``model`` names: a chain, an alias, ``provider/model`` (that or nothing), else the
+        default chain; None where it is unknown and ``strict`` is on.
+
+        An alias that names the model beats one with a ``*``; of several with one, the first in the file counts."""
+        chain = self.chains.get(model)
+        if chain:
+            return chain
+        alias = self.aliases.get(model)
+        if alias is None:
+            alias = next(
+                (to for glob, to in self.aliases.items() if "*" in glob and _glob(glob).fullmatch(model)), None
+            )
+        if alias is not None:
+            return self.chains.get(alias) or self._pinned(alias)
+        return self._pinned(model) or (None if self.strict else self.chains[DEFAULT_CHAIN])
+
+    def _pinned(self, name: str) -> Chain | None:
+        provider, _, model = name.partition("/")
+        if provider not in self.providers or not model:
+            return None
+        return Chain(name, ((Entry.of(self.providers[provider], model),),), self.affinity)
+
+
+def _anew(entry: Entry, providers: Mapping[str, Provider]) -> Entry:
+    return Entry.of(providers[entry.provider.id], entry.model)
+
+
+@functools.lru_cache(maxsize=1000)
+def _glob(glob: str) -> re.Pattern[str]:
+    """Only ``*`` is special: the names of models do have brackets, as in ``claude-opus-4-1[1m]``."""
+    return re.compile(".*".join(map(re.escape, glob.split("*"))), re.DOTALL)
