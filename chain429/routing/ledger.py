@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal
 
 from chain429.routing.breaker import Breaker, BreakerPolicy
 from chain429.routing.bucket import Lesson, Room
@@ -32,8 +32,10 @@ _STATES: dict[Kind, TargetState] = {
 }
 # For so long it is remembered that a request of some size did not fit.
 _CEILING_SECONDS = 3600.0
-# How old the headroom may be by which the entries of a tier are ordered.
-_ROOM_SECONDS = 1.0
+# How old the headroom may be by which the entries of a tier are ordered, where nothing was learned meanwhile; and of
+# how many tiers an order is kept.
+_ORDER_SECONDS = 1.0
+_MOST_ORDERS = 100
 # Clients can name models at will, so what is remembered of them is bounded.
 _MOST = 10_000
 # Of what ``snapshot`` gives. It rises when what is saved takes on another meaning, not when something is added.
@@ -63,13 +65,17 @@ class _Closed:
     refusals: Mapping[Target, Refusal]
 
 
-class _Headroom(NamedTuple):
-    """The share of an entry's limits that a request would leave, at a moment: for all whose size is alike."""
+@dataclass(slots=True)
+class _Order:
+    """A tier's entries in the order for requests of one kind, as of ``since``; ``moved``: the providers of which
+    something was learned after that. Of each entry: less is better, and its place in the tier."""
 
+    tier: Sequence[Entry]
+    kind: tuple[int, int | None]  # how many bits the request's number of bytes has, and what it allows to be made
     since: float
-    kind: tuple[int, int | None]  # how many bits its number of bytes has, and what it allows to be made
-    targets: tuple[Target, ...]
-    share: float
+    ranks: list[tuple[float, int, int, int]]
+    entries: Sequence[Entry]
+    moved: set[str] = field(default_factory=set)
 
 
 class Ledger:
@@ -91,8 +97,8 @@ class Ledger:
         # Entries of which nothing is open to any request, by provider and model: since when that is known, until when
         # it holds, and why. Forgotten whenever anything is learned of the provider that can change it.
         self._closed: dict[str, dict[str, _Closed]] = {}
-        # The headroom of entries, likewise, and until another call goes out; for a second at the most.
-        self._rooms: dict[str, dict[str, _Headroom]] = {}
+        # The order of each tier's entries, by the tier's identity.
+        self._orders: dict[int, _Order] = {}
 
     def configure(self, policy: BreakerPolicy, providers: Iterable[Provider]) -> None:
         """Go on under a new configuration."""
@@ -105,12 +111,13 @@ class Ledger:
             {key.account: provider.provision for provider in known for key in provider.credentials},
         )
         self._closed.clear()
-        self._rooms.clear()
+        self._orders.clear()
 
     def _moved(self, provider: str) -> None:
         """Something was learned of the provider: look anew."""
         self._closed.pop(provider, None)
-        self._rooms.pop(provider, None)
+        for order in self._orders.values():
+            order.moved.add(provider)
 
     def breaker(self, provider: str) -> Breaker:
         return self._breakers.get(provider) or self._breakers.setdefault(provider, Breaker(self._policy))
@@ -190,7 +197,8 @@ class Ledger:
     def take(self, provider: Provider, target: Target, need: Need, now: float) -> Lease:
         """A call goes out; every one is followed by exactly one ``learn``."""
         self.changed = True
-        self._rooms.pop(target.provider, None)
+        for order in self._orders.values():
+            order.moved.add(target.provider)
         need = self._estimates.need(target.model, need, up_front=provider.up_front)
         lease = self._limits.take(target, need, now, up_front=provider.up_front)
         self._cooldowns.tested(target, now)
@@ -290,32 +298,44 @@ class Ledger:
         self._limits.clear(target)
         self.breaker(target.provider).reset()
         self._closed.clear()
-        self._rooms.clear()
+        self._orders.clear()
         self._ceilings.pop((target.provider, target.model), None)
 
     def order_tier(self, tier: Sequence[Entry], need: Need, now: float) -> Sequence[Entry]:
         """The entries of one tier, the one with most headroom for this request first."""
         if len(tier) == 1:
             return tier
-        kind, busy = (need.size.bit_length(), need.most), self._pool.busy
-        ranked = [(-self._room(entry, need, kind, now), *busy(entry), at) for at, entry in enumerate(tier)]
-        ranked.sort()
-        return [tier[rank[-1]] for rank in ranked]
+        kind, order = (need.size.bit_length(), need.most), self._orders.get(id(tier))
+        if (
+            order is None
+            or order.tier is not tier
+            or order.kind != kind
+            or not 0 <= now - order.since < _ORDER_SECONDS
+            or len(order.moved) > len(tier) // 4
+        ):
+            if len(self._orders) >= _MOST_ORDERS:
+                self._orders.clear()
+            order = self._orders[id(tier)] = _Order(tier, kind, now, [], ())
+            ranks = [self._rank(entry, at, need, now) for at, entry in enumerate(tier)]
+        elif order.moved:
+            ranks = [
+                rank
+                if tier[rank[-1]].provider.id not in order.moved
+                else self._rank(tier[rank[-1]], rank[-1], need, now)
+                for rank in order.ranks
+            ]
+        else:
+            return order.entries
+        ranks.sort()
+        order.moved.clear()
+        order.ranks, order.entries = ranks, [tier[rank[-1]] for rank in ranks]
+        return order.entries
 
-    def _room(self, entry: Entry, need: Need, kind: tuple[int, int | None], now: float) -> float:
-        """Rounded, so that the last request alone does not decide: among equals it goes round."""
-        rooms = self._rooms.get(entry.provider.id)
-        if rooms is None:
-            rooms = self._rooms[entry.provider.id] = {}
-        known = rooms.get(entry.model)
-        if known is not None and known[1] == kind and known[2] is entry.targets and 0 <= now - known[0] < _ROOM_SECONDS:
-            return known[3]
-        exact = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
-        share = round(max([self._limits.headroom(target, exact, now) for target in entry.targets]), 1)
-        if len(rooms) >= _MOST:
-            rooms.clear()
-        rooms[entry.model] = _Headroom(now, kind, entry.targets, share)
-        return share
+    def _rank(self, entry: Entry, at: int, need: Need, now: float) -> tuple[float, int, int, int]:
+        need = self._estimates.need(entry.model, need, up_front=entry.provider.up_front)
+        room = max([self._limits.headroom(target, need, now) for target in entry.targets])
+        # Rounded, so that the last request alone does not decide: among equals it goes round.
+        return (-round(room, 1), *self._pool.busy(entry), at)
 
     def first(self, entry: Entry, targets: Sequence[Target], need: Need, now: float) -> Target:
         """Of some of an entry's targets, the one whose turn it is."""
@@ -368,7 +388,7 @@ class Ledger:
         self._ceilings = {key: ceiling for key, ceiling in self._ceilings.items() if key[0] not in ids}
         self._refused_params = {key: names for key, names in self._refused_params.items() if key[0] not in ids}
         self._closed.clear()
-        self._rooms.clear()
+        self._orders.clear()
 
     def snapshot(self, now: float) -> dict[str, Json]:
         """All that a restart must not forget, for ``restore``; a copy of its own, keyed by ids.
@@ -425,7 +445,7 @@ class Ledger:
                 known = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
                 self._refused_params[provider, model] = frozenset(known)
         self._closed.clear()
-        self._rooms.clear()
+        self._orders.clear()
         return None
 
 

@@ -38,7 +38,11 @@ def bars(days: Sequence[Figures], *, configured: bool) -> list[Bar]:
         Bar("requests failed with a free slot within their patience, on the worst day: none", lost, lost == 0),
         Bar(f"served, in % of the oracle, on the worst day: at least {_SHARE:g}", share, share >= _SHARE),
         Bar(f"refused calls per 100 served, over all days: at most {most:g}", wasted, wasted <= most),
-        Bar(f"recovered and unused beyond its window, on the worst day: at most {_BEYOND:g} s", beyond, beyond <= _BEYOND),
+        Bar(
+            f"unused after a recovery, beyond the window, on the worst day: at most {_BEYOND:g} s",
+            beyond,
+            beyond <= _BEYOND,
+        ),
     ]
 
 

@@ -346,7 +346,7 @@ def test_every_part_of_the_ledger_is_saved_or_not_worth_it() -> None:
     parts = {"limits", "cooldowns", "breakers", "estimates", "ceilings", "refused_params"}
     assert set(ledger().snapshot(NOW)) == {"format", "at", *parts}
     # The policy is configuration, whose turn it is may begin anew, and the rest is put together from the others.
-    not_worth_it = {"_policy", "_pool", "_closed", "_rooms", "changed"}
+    not_worth_it = {"_policy", "_pool", "_closed", "_orders", "changed"}
     assert {name for name in vars(ledger()) if name not in not_worth_it} == {f"_{part}" for part in parts}
 
 
