@@ -18,6 +18,7 @@ from pathlib import Path
 from chain429 import __version__, log
 from chain429.clock import Clock
 from chain429.config import DEFAULT_CHAIN, Config, is_loopback, load, parse
+from chain429.config_file import ConfigFile, Document, Edit
 from chain429.engine import Engine
 from chain429.errors import ConfigError, RequestError, StartError
 from chain429.memory import Memory
@@ -29,6 +30,7 @@ from chain429.simulator import Simulator
 from chain429.store.queries import Queries
 from chain429.store.writer import Store
 from chain429.upstream import HttpUpstream, Upstream
+from chain429.vault import MASTER_KEY, Vault
 from chain429.web.api import Api
 from chain429.web.auth import Doors, Peer, digest, kept_token
 from chain429.web.pages import pages_app
@@ -69,6 +71,11 @@ def find_config(options: Options, environ: Mapping[str, str]) -> Path | None:
         return told.expanduser()
     usual = (Path("chain429.yaml"), _user_folder(environ, "XDG_CONFIG_HOME", ".config") / "chain429.yaml")
     return next((path for path in usual if path.is_file()), None)
+
+
+def new_config(environ: Mapping[str, str]) -> Path:
+    """Where a file is made that is not there yet: in the user's configuration folder."""
+    return _user_folder(environ, "XDG_CONFIG_HOME", ".config") / "chain429.yaml"
 
 
 def data_folder(options: Options, environ: Mapping[str, str]) -> Path:
@@ -120,6 +127,7 @@ class App:
         redact: Redactor,
         path: Path | None,
         data: Path,
+        vault: Vault,
         upstream: Upstream | None = None,
         simulator: Simulator | None = None,
     ) -> None:
@@ -136,8 +144,11 @@ class App:
         self.store = Store(data / "chain429.db", clock, self.redact)
         self.memory = Memory(config, self.ledger, self.store, clock, options.keep)
         self.simulator = simulator
+        self.vault = vault
+        self.file = ConfigFile(path or new_config(environ), self._checked, self._first_text)
         self._options = options
         self._environ = environ
+        self._editing = asyncio.Lock()
         self._clock = clock
         self._started = clock.now()
         self._http = HttpUpstream(clock) if upstream is None else None
@@ -186,8 +197,7 @@ class App:
             await self.stop()
             raise
         loop = asyncio.get_running_loop()
-        if self.path is not None:
-            self._tasks.append(loop.create_task(self._watch()))
+        self._tasks.append(loop.create_task(self._watch()))
         # What the simulator taught is of no use: it begins anew, too.
         if not self.config.simulated:
             self._tasks.append(loop.create_task(self.memory.run()))
@@ -251,21 +261,67 @@ class App:
         if self.path is None:
             return False
         try:
-            config = load(self.path, self._environ)
+            config = load(self.path, self._environ, self.vault.get)
         except ConfigError as error:
             _log.error("the configuration was not reloaded, the old one goes on:\n%s", error)
             return False
         assert config is not None
+        self._adopt(config)
+        _log.info("the configuration was reloaded: %s", self.path)
+        return True
+
+    def use(self, path: Path) -> None:
+        """Take over another configuration file. Raises ConfigError; then the old one goes on."""
+        config = load(path, self._environ, self.vault.get)
+        assert config is not None
+        self.path, self.file = path, ConfigFile(path, self._checked, self._first_text)
+        self._seen = _stamp(path)
+        self._adopt(config)
+
+    async def edit(self, change: Edit, version: str | None = None) -> Document:
+        """Change the configuration's file and take the result over at once; see ``ConfigFile.change``."""
+        return await self._edited(lambda: self.file.change(change, version))
+
+    async def replace_config(self, text: str, version: str | None = None) -> Document:
+        """Put another text in the place of the configuration's file, likewise."""
+        return await self._edited(lambda: self.file.replace(text, version))
+
+    async def _edited(self, write: Callable[[], tuple[Document, Config]]) -> Document:
+        async with self._editing:
+            document, config = await asyncio.to_thread(write)
+            self.path = self.file.path
+            self._seen = _stamp(self.path)
+            self._adopt(config)
+        _log.info("the configuration was changed: %s", self.path)
+        return document
+
+    def _checked(self, text: str, path: Path) -> Config:
+        return parse(text, self._environ, file=str(path), secrets=self.vault.get)
+
+    def _first_text(self) -> str:
+        """What a file begins with where there is none: the chain that keys in the environment make, if they do."""
+        if self.config.simulated or self.path is not None:
+            return ""
+        providers = "".join(f"  {name}: {{}}\n" for name in self.config.providers)
+        chains = "".join(
+            f"  {name}:\n" + "".join(f"    - {entry.name}\n" for tier in chain.tiers for entry in tier)
+            for name, chain in self.config.chains.items()
+        )
+        return f"providers:\n{providers}\nchains:\n{chains}"
+
+    def _adopt(self, config: Config) -> None:
+        """From now on requests are served by this configuration; those under way finish by the old one."""
         if (config.listen, config.pages) != (self.config.listen, self.config.pages):
             _log.warning("a changed 'listen' or 'pages' takes effect at the next start")
+        begins = self.config.simulated and not config.simulated
         self.config = config
         self.redact.know(_revealed(config))
         self.ledger.configure(config.breaker, config.providers.values())
         self.memory.adopt(config)
         self.engine.adopt(config)
         self._doors = self._make_doors()
-        _log.info("the configuration was reloaded: %s", self.path)
-        return True
+        if begins and self._tasks:
+            self._tasks.append(asyncio.get_running_loop().create_task(self.memory.run()))
 
     def clear(self, name: str, credential: str | None = None) -> tuple[str, ...]:
         """Forget what speaks against the target ``provider/model``, with one of its credentials or with all of them.
@@ -354,7 +410,8 @@ async def launch(options: Options, environ: Mapping[str, str], clock: Clock, red
     nothing left running."""
     path = find_config(options, environ)
     data = data_folder(options, environ)
-    config = load(path, environ)
+    vault = Vault(data, environ.get(MASTER_KEY))
+    config = load(path, environ, vault.get)
     simulator: Simulator | None = None
     if config is None:
         simulator = Simulator(clock=clock, token_delay=0.02)
@@ -369,6 +426,7 @@ async def launch(options: Options, environ: Mapping[str, str], clock: Clock, red
             redact=redact,
             path=path,
             data=data,
+            vault=vault,
             simulator=simulator,
         )
     except BaseException:

@@ -25,6 +25,7 @@ from chain429.routing.failure import read_failure
 from chain429.routing.outcome import Kind, classify
 from chain429.simulator import Simulator
 from chain429.upstream import USER_AGENT, HttpUpstream
+from chain429.vault import MASTER_KEY, Vault
 
 _config = click.option(
     "--config",
@@ -136,7 +137,8 @@ async def _simulate(port: int, time_scale: float, token_delay: float) -> None:
 def check(config: Path | None) -> None:
     """Check the configuration, then try each key with a call that costs nothing."""
     path = find_config(Options(config=config), os.environ)
-    found = _or_exit(lambda: load(path, os.environ))
+    vault = Vault(data_folder(Options(), os.environ), os.environ.get(MASTER_KEY))
+    found = _or_exit(lambda: load(path, os.environ, vault.get))
     if found is None:
         click.echo("No configuration file and no provider's key was found: chain429 would run on its simulator.")
         return

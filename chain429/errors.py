@@ -5,7 +5,8 @@
     Chain429Error
      +-- ConfigError        the configuration is wrong; carries every fault
      +-- StartError         the machine refuses: a port is taken, a folder can't be written
-     +-- StoreError         what an earlier run has kept can't be read
+     +-- EditConflict       the configuration was edited by somebody else in between
+     +-- StoreError         what is kept on the disk can't be read, or not be written
      +-- RequestError       the client's request is wrong; becomes a 4xx in the client's dialect
      +-- WireError          bytes that are not what their protocol promises
      +-- UpstreamError      talking to a provider failed
@@ -53,8 +54,12 @@ class StartError(Chain429Error):
     """Starting failed for a reason outside of the configuration; one clear line."""
 
 
+class EditConflict(Chain429Error):
+    """The configuration is no longer what the one who edits it has seen; nothing was changed."""
+
+
 class StoreError(Chain429Error):
-    """What an earlier run has kept can't be read; one clear line."""
+    """What is kept on the disk can't be read, or can't be written; one clear line."""
 
 
 class RequestError(Chain429Error):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain429.config import Config, Timeouts, from_environment, is_loopback, load, parse
-from chain429.errors import ConfigError
+from chain429.errors import ConfigError, StoreError
 from chain429.routing.chain import Cost, Limit, Strategy
 from chain429.routing.window import Window
 
@@ -298,10 +298,23 @@ def test_what_works_but_is_unwise_is_told() -> None:
     assert read(providers("{base_url: 'http://example.com/v1'}")).warnings == ()
 
 
-def test_secrets_that_are_typed_into_a_page_are_not_there_yet() -> None:
-    assert faults(providers("{preset: groq, keys: [secret:mine]}")) == [
-        "2: providers.x.keys.0: 'secret:' is not supported yet: use 'env:NAME' or 'file:PATH'"
+def test_a_secret_that_was_typed_into_a_page_is_found_by_its_name() -> None:
+    text = providers("{preset: groq, keys: [secret:mine]}")
+    config = parse(text, {}, secrets={"mine": "gsk_typed"}.get)
+    assert [secret.reveal() for secret in config.secrets()] == ["gsk_typed"]
+    assert config.warnings == ()
+    assert faults(text) == [
+        "2: providers.x.keys.0: no secret of that name is kept here: type it in on the page of providers, or use "
+        "'env:NAME' or 'file:PATH'"
     ]
+
+
+def test_a_secret_that_can_t_be_read_is_a_fault() -> None:
+    def locked(name: str) -> str | None:
+        raise StoreError("the secrets can't be read")
+
+    with pytest.raises(ConfigError, match=r"providers\.x\.keys\.0: the secrets can't be read"):
+        parse(providers("{preset: groq, keys: [secret:mine]}"), {}, secrets=locked)
 
 
 # Faults.

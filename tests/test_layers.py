@@ -16,7 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-BELOW_APP = "errors clock redact routing wire catalog config upstream store memory log engine web simulator"
+BELOW_APP = (
+    "errors clock redact routing wire catalog config config_file vault upstream store memory log engine web simulator"
+)
 
 # layer: what of chain429 it may import | what other packages
 TABLE = {
@@ -27,6 +29,8 @@ TABLE = {
     "wire": "errors |",
     "catalog": "errors routing | pydantic yaml",
     "config": "errors routing wire catalog | pydantic yaml",
+    "config_file": "errors config | ruamel",
+    "vault": "errors | cryptography",
     "upstream": "errors clock wire config | aiohttp",
     "store": "errors clock routing | peewee",
     "memory": "errors clock routing config store |",

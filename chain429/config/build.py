@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from chain429.catalog import Preset, presets
 from chain429.config.faults import Places, Where, clip, near, quoted, why
 from chain429.config.schema import REFERENCES, VARIABLE, ChainFile, ConfigFile, KeyFile, ProviderFile
 from chain429.config.values import DEFAULT_CHAIN, Config, Endpoint, Secret, Timeouts
+from chain429.errors import StoreError
 from chain429.routing.breaker import BreakerPolicy
 from chain429.routing.chain import Chain, Cost, Credential, Entry, Limit, Provider
 from chain429.routing.headers import Metric
@@ -46,13 +47,20 @@ _OWN_HEADERS = {
 }
 
 
+# What a secret that was typed into the page is, by its name; None where there is none. May raise StoreError.
+Secrets = Callable[[str], str | None]
+
+
 class Build:
     """Builds one ``Config``; every fault goes to ``places``."""
 
-    def __init__(self, file: ConfigFile, environ: Mapping[str, str], places: Places) -> None:
+    def __init__(
+        self, file: ConfigFile, environ: Mapping[str, str], places: Places, secrets: Secrets | None = None
+    ) -> None:
         self.file = file
         self.environ = environ
         self.places = places
+        self.secrets = secrets
         self.fault = places.fault
         self.warnings: list[str] = []
 
@@ -235,7 +243,7 @@ class Build:
         value = self._resolve(reference, *where)
         if value is None:
             return None
-        literal = reference.partition(":")[0] not in ("env", "file")
+        literal = reference.partition(":")[0] not in REFERENCES
         variable = re.fullmatch(r"\$\{?([A-Za-z_]\w*)\}?|([A-Za-z_]\w*)", value)
         if literal and variable and (value[0] == "$" or value in self.environ):
             self.fault("names an environment variable: write it as 'env:NAME'", *where)
@@ -267,9 +275,20 @@ class Build:
                 self.fault(f"the file {quoted(name)} is empty", *where)
             return value or None
         if kind == "secret":
-            self.fault("'secret:' is not supported yet: use 'env:NAME' or 'file:PATH'", *where)
-            return None
+            return self._kept(name, *where)
         return reference
+
+    def _kept(self, name: str, *where: str | int) -> str | None:
+        try:
+            value = self.secrets(name) if self.secrets else None
+        except StoreError as error:
+            self.fault(str(error), *where)
+            return None
+        if value is None:
+            # The name is not told: people do paste the key itself here.
+            told = "type it in on the page of providers, or use 'env:NAME' or 'file:PATH'"
+            self.fault(f"no secret of that name is kept here: {told}", *where)
+        return value
 
     def _warn(self, message: str, *where: str | int) -> None:
         self.warnings.append(self.places.told(message, *where))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chain429.catalog import presets
-from chain429.config.build import Build, first_set
+from chain429.config.build import Build, Secrets, first_set
 from chain429.config.checking import validate
 from chain429.config.faults import Places, why
 from chain429.config.reading import Reader
@@ -15,7 +15,7 @@ from chain429.config.values import DEFAULT_CHAIN, Config
 from chain429.errors import ConfigError, Fault
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Config | None:
+def load(path: Path | None, environ: Mapping[str, str], secrets: Secrets | None = None) -> Config | None:
     """The configuration of ``path``; without one, a default chain from the keys in ``environ``; None without any key.
 
     Raises ConfigError with every fault.
@@ -26,16 +26,18 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config | None:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise ConfigError([Fault(f"can't be read: {why(error)}", file=str(path))]) from None
-    return parse(text, environ, file=str(path))
+    return parse(text, environ, file=str(path), secrets=secrets)
 
 
-def parse(text: str, environ: Mapping[str, str], *, file: str = "chain429.yaml") -> Config:
+def parse(
+    text: str, environ: Mapping[str, str], *, file: str = "chain429.yaml", secrets: Secrets | None = None
+) -> Config:
     """The configuration that a YAML text says. ``file`` names it in messages, and ``file:`` references are relative to
-    its folder. Raises ConfigError with every fault."""
+    its folder; ``secrets`` resolves ``secret:`` references. Raises ConfigError with every fault."""
     places = Places(file)
     data = Reader(places).read(text)
     parsed = validate(data, places)
-    return Build(parsed, environ, places).config()
+    return Build(parsed, environ, places, secrets).config()
 
 
 def from_environment(environ: Mapping[str, str]) -> Config | None:

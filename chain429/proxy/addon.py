@@ -23,7 +23,6 @@ from mitmproxy.version import VERSION
 from chain429 import log
 from chain429.app import DRAIN_SECONDS, App, Options, banner, find_config, launch
 from chain429.clock import Clock, SystemClock
-from chain429.config import load as load_config
 from chain429.errors import Chain429Error, ConfigError, StartError
 from chain429.proxy import events, listening
 from chain429.proxy.fence import Fence
@@ -168,11 +167,9 @@ class Addon:
         try:
             if path is None:
                 raise options_error("there is no other configuration file: name one")
-            load_config(path, self._environ)
+            app.use(path)
         except ConfigError as error:
             raise options_error(str(error)) from error
-        app.path = path
-        app.reload()
 
     def _own_ports(self) -> set[int]:
         app = self.app

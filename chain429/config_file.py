@@ -1,0 +1,167 @@
+"""The configuration file as it is edited from the pages and the admin API. The YAML stays the truth.
+
+What is not edited keeps its comments, its order and its quotes. An edit is checked as a whole before anything is
+written; it is written at once or not at all, and what was there before is kept beside it as ``….bak``. Whoever edits
+says which version of the file they saw, so that no change of somebody else is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+
+from chain429.config import Config
+from chain429.errors import ConfigError, EditConflict, Fault, StoreError
+
+# Longer lines are broken by YAML's writer, which nobody wants of a list of models.
+_WIDTH = 4096
+
+# Makes a Config of a text, for which messages name that file. Raises ConfigError with every fault.
+Check = Callable[[str, Path], Config]
+Edit = Callable[[CommentedMap], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The file at one moment. ``version`` changes whenever a byte of it does; ``data`` are plain values."""
+
+    text: str
+    version: str
+    data: dict[str, Any]
+
+
+class ConfigFile:
+    """The file at ``path``, which need not be there yet: then ``first`` gives the text that it begins with."""
+
+    def __init__(self, path: Path, check: Check, first: Callable[[], str]) -> None:
+        self._path = path
+        self._check = check
+        self._first = first
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def read(self) -> Document:
+        """As it is now. Raises ConfigError where it is no YAML mapping, or can't be read."""
+        text = self._text()
+        return _document(text, self._tree(text))
+
+    def change(self, edit: Edit, version: str | None = None) -> tuple[Document, Config]:
+        """Carry out ``edit`` on the tree of the file, check the result, and write it.
+
+        Raises EditConflict where the file is no longer of ``version``, ConfigError with every fault of the result, and
+        StoreError where it can't be written; in all these cases the file is as it was.
+        """
+        text = self._text()
+        if version is not None and version != _version(text):
+            raise EditConflict("the configuration was changed meanwhile: look at it again, then repeat the change")
+        tree = self._tree(text)
+        edit(tree)
+        return self._put(_written(tree))
+
+    def replace(self, text: str, version: str | None = None) -> tuple[Document, Config]:
+        """Put another text in its place, as ``change`` does."""
+        if version is not None and version != _version(self._text()):
+            raise EditConflict("the configuration was changed meanwhile: look at it again, then repeat the change")
+        self._tree(text)
+        return self._put(text)
+
+    def _put(self, text: str) -> tuple[Document, Config]:
+        config = self._check(text, self._path)
+        self._write(text)
+        return _document(text, self._tree(text)), config
+
+    def _text(self) -> str:
+        try:
+            return self._path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            return self._first()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise ConfigError([Fault(f"can't be read: {why}", file=str(self._path))]) from None
+
+    def _tree(self, text: str) -> CommentedMap:
+        try:
+            tree = _yaml().load(text)
+        except YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line + 1 if mark is not None else None
+            raise ConfigError([Fault("this is not valid YAML", line=line, file=str(self._path))]) from None
+        if tree is None:
+            return CommentedMap()
+        if not isinstance(tree, CommentedMap):
+            raise ConfigError([Fault("a mapping was expected, such as 'providers:'", file=str(self._path))])
+        return tree
+
+    def _write(self, text: str) -> None:
+        # Through a link: what is replaced is the file that it leads to, not the link.
+        target = self._path.resolve()
+        beside = target.with_name(f".{target.name}.new")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():
+                shutil.copy2(target, target.with_name(f"{target.name}.bak"))
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise StoreError(f"the configuration can't be written to {target}: {error.strerror or error}") from None
+
+
+def flow(values: list[Any]) -> CommentedSeq:
+    """A list that is written in one line, as lists of targets and keys are."""
+    found = CommentedSeq([flow(value) if isinstance(value, list) else value for value in values])
+    found.fa.set_flow_style()
+    return found
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = _WIDTH
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.allow_duplicate_keys = False
+    return yaml
+
+
+def _written(tree: CommentedMap) -> str:
+    out = io.StringIO()
+    _yaml().dump(tree, out)
+    return out.getvalue()
+
+
+def _document(text: str, tree: CommentedMap) -> Document:
+    return Document(text, _version(text), _plain(tree))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return str(value)
+
+
+def _version(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
