@@ -1,13 +1,17 @@
 """Local providers that speak real providers' dialects and enforce real limits: the demo, and the test bed.
 
-Groq, Cerebras, OpenRouter, Gemini and Mistral with their free limits, and ``generic``, a server without any; all on one
-port of this machine, as one ``Simulator``. Where what and how is kept::
+Groq, Cerebras, OpenRouter, Gemini and Mistral with their free limits, and ``generic``, a server without any; besides
+these, which all speak Chat Completions, ``anthropic`` speaks Messages and ``openai-responses`` only Responses. All are
+on one port of this machine, as one ``Simulator``. Where what and how is kept::
 
     limits      windows and quotas, the truth that is enforced
     answers     what a model says
+    steering    what a prompt can make it say
+    seals       what vouches for its reasoning
     reply       what is done to one request, as a value
-    dialect     how a provider speaks; groq, cerebras, openrouter, gemini, mistral are such
-    faults      what can be made to go wrong
+    dialect     how a provider speaks; groq, cerebras, openrouter, gemini, mistral, anthropic, openai_responses are such
+    …_checks    what it refuses; anthropic_blocks, anthropic_conversation and responses_items are parts of that
+    faults      what can be made to go wrong; garble has those that change a stream's events
     provider    the decision about one request: pure, ``now`` is an argument
     control     limits, faults and records, as methods and over HTTP
     server      sockets

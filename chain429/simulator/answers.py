@@ -1,15 +1,18 @@
 """What a simulated model says: the same answer for the same request, with a length that is told from its bytes.
 
-Pure, and the same for all providers; how an answer looks on the wire belongs to their dialects.
+Pure, and the same for all providers; how an answer looks on the wire belongs to their dialects. What a user's message
+may ask for is told in ``steering``; a test can also dictate whole answers, with ``Control.answer``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from chain429.simulator.steering import command_field, next_step, shell_among, thinks_first, words_wanted
 
 # An answer repeats this much of what it was told, so that a long prompt makes a long stream, but no endless one.
 _ECHO = 2000
@@ -27,6 +30,15 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Dictated:
+    """An answer that a test wants word for word. ``arguments`` of its calls may be no JSON at all."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the model says. ``cut``: ``max_tokens`` ended it."""
 
@@ -41,35 +53,66 @@ class Answer:
     def finish(self) -> Literal["stop", "length", "tool_calls"]:
         return "length" if self.cut else "tool_calls" if self.calls else "stop"
 
+    @property
+    def told(self) -> bool:
+        """Whether anything is said at all: a cut can leave nothing."""
+        return bool(self.reasoning or self.text or self.calls)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return tokens_in(self.reasoning)
+
+
+def parsed_arguments(call: Call) -> Any:
+    """The arguments as a value, for dialects in which they are one; none at all where they are no JSON."""
+    try:
+        return json.loads(call.arguments)
+    except ValueError:
+        return {}
+
 
 def words(text: str) -> list[str]:
     """The text in the pieces in which it is streamed; joined they are the text again."""
     return _WORDS.findall(text)
 
 
-def compose(body: Mapping[str, Any], name: str, *, reasons: bool = False) -> Answer:
+def compose(body: Mapping[str, Any], name: str, *, reasons: bool = False, dictated: Dictated | None = None) -> Answer:
     """The answer of the model called ``name`` to a Chat Completions request whose messages and tools are well formed.
 
     A tool is called when ``tool_choice`` demands it or the last user message says "use the tool" ("use every tool":
     each of them), unless the last message brings a tool's result. ``max_tokens`` cuts reasoning and text, never calls.
+    What is ``dictated`` goes before everything else.
     """
-    last = body["messages"][-1]
-    calls = () if last.get("role") == "tool" else tuple(_calls(body))
-    said = text_of(last.get("content"))
-    echo = said[:_ECHO] + ("…" if len(said) > _ECHO else "")
-    reasoning = f"The last message comes from the {last.get('role')}." if reasons else ""
-    if calls:
-        text = ""
-    elif last.get("role") == "tool":
-        text = f"{name} here. The tool answered: {echo}"
-    else:
-        text = f"{name} here. You said: {echo}"
+    said = dictated or _thought_up(body, name, reasons)
+    reasoning, text, calls = said.reasoning, said.text, said.calls
     room = max_tokens(body)
     cut = room is not None and not calls and tokens_in(reasoning + text) > room
     if cut and room is not None:
         reasoning, text = _first_tokens(reasoning, text, room)
     told = "".join([reasoning, text, *(call.name + call.arguments for call in calls)])
     return Answer(text, reasoning, calls, cut, prompt_tokens(body), tokens_in(told))
+
+
+def _thought_up(body: Mapping[str, Any], name: str, reasons: bool) -> Dictated:
+    messages = body["messages"]
+    last = messages[-1]
+    texts = [text_of(message.get("content")) for message in messages]
+    calls = tuple(_steered_calls(body, texts))
+    if not calls and last.get("role") != "tool":
+        calls = tuple(_calls(body))
+    said = texts[-1]
+    echo = said[:_ECHO] + ("…" if len(said) > _ECHO else "")
+    reasons = reasons or thinks_first(said)
+    reasoning = f"The last message comes from the {last.get('role')}." if reasons else ""
+    if calls:
+        text = ""
+    elif (count := words_wanted(said)) is not None:
+        text = " ".join(f"word{number}" for number in range(1, count + 1))
+    elif last.get("role") == "tool":
+        text = f"{name} here. The tool answered: {echo}"
+    else:
+        text = f"{name} here. You said: {echo}"
+    return Dictated(text, reasoning, calls)
 
 
 def max_tokens(body: Mapping[str, Any]) -> int | None:
@@ -109,6 +152,30 @@ def _first_tokens(reasoning: str, text: str, room: int) -> tuple[str, str]:
     """As much of reasoning, then text, as fits ``room`` tokens; no character is cut in two."""
     kept = (reasoning + text).encode("utf-8", "replace")[: room * _BYTES_PER_TOKEN].decode("utf-8", "ignore")
     return kept[: len(reasoning)], kept[len(reasoning) :]
+
+
+def _steered_calls(body: Mapping[str, Any], texts: Sequence[str]) -> Iterable[Call]:
+    """The calls that a user's message asked for in so many words."""
+    functions = [tool["function"] for tool in body.get("tools") or ()]
+    if not functions or body.get("tool_choice") == "none":
+        return
+    for wanted in next_step(body["messages"], texts):
+        if wanted.name is not None:
+            if any(function["name"] == wanted.name for function in functions):
+                yield Call(wanted.name, wanted.arguments)
+        elif shell := shell_among(functions):
+            yield Call(shell["name"], _command(shell.get("parameters"), wanted.arguments))
+
+
+def _command(schema: object, command: str) -> str:
+    """The arguments with which a shell of this schema runs the command: that, and whatever else it requires."""
+    schema = schema if isinstance(schema, Mapping) else {}
+    properties = schema.get("properties") or {}
+    field = command_field(properties) or "command"
+    required = {name: made_up(properties.get(name)) for name in schema.get("required") or () if name != field}
+    kind = (properties.get(field) or {}).get("type")
+    value = ["bash", "-lc", command] if kind == "array" else command
+    return json.dumps({field: value, **required}, separators=(",", ":"), ensure_ascii=False)
 
 
 def _calls(body: Mapping[str, Any]) -> Iterable[Call]:

@@ -18,6 +18,7 @@ from chain429.simulator.reply import Reply, event, json_reply
 
 _FREE = Limits(rpm=5, rph=150, rpd=2400, tpm=30_000, tph=1_000_000, tpd=1_000_000)
 _UNSUPPORTED = ("frequency_penalty", "presence_penalty", "logit_bias", "service_tier")
+_MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "reasoning"})
 
 
 class Cerebras(Dialect):
@@ -79,8 +80,8 @@ class Cerebras(Dialect):
         for index, message in enumerate(body["messages"]):
             if message["role"] == "developer":
                 return self._wrong_format(f"messages.{index}.role: 'developer' is not one of the allowed roles")
-            if "reasoning_content" in message:
-                fields.append(f"messages.{index}.{message['role']}.reasoning_content")
+            place = f"messages.{index}.{message['role']}"
+            fields.extend(f"{place}.{field}" for field in message if field not in _MESSAGE_FIELDS)
         # Fields of the body are named with it, fields of messages without.
         places = [field if field.startswith("messages.") else f"body.{field}" for field in fields]
         if not places:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from aiohttp import web
 
 from chain429.errors import RequestError
+from chain429.simulator.answers import Call, Dictated
 from chain429.simulator.faults import faults_of
 from chain429.simulator.provider import SimulatedProvider
 
@@ -25,7 +26,7 @@ _RECORDED_BYTES = 64 * 1024 * 1024
 class Received:
     """One request as it came in, and what became of it; the last four fields change while it is answered.
 
-    ``path`` is below the provider's own prefix, ``key`` the bearer token as sent, ``headers`` have lower-case names,
+    ``path`` is below the provider's own prefix, ``key`` the one that was sent, ``headers`` have lower-case names,
     ``body`` is the parsed JSON (None if there is none), ``at`` is Unix seconds. ``status`` is None until a status line
     is sent. ``closed_early``: the caller left before the end of the answer.
     """
@@ -88,6 +89,26 @@ class Control:
         """Let the next requests run into a fault; see ``faults.FAULTS``, and ``overview`` for a provider's own."""
         self.provider(provider).script(fault, times, model, **arguments)
 
+    def answer(
+        self,
+        provider: str,
+        text: str = "",
+        reasoning: str = "",
+        calls: Iterable[tuple[str, str]] = (),
+        times: int = 1,
+        model: str | None = None,
+    ) -> None:
+        """Let the next answers be this one, word for word; ``calls`` are names of tools with their arguments as text.
+
+        What a prompt can ask for is told in ``steering``. A refused request does not use an answer up.
+        """
+        dictated = Dictated(text, reasoning, tuple(Call(name, arguments) for name, arguments in calls))
+        self.provider(provider).script_answer(dictated, times, model)
+
+    def options(self, provider: str, **options: bool) -> None:
+        """Switch what a provider takes: ``strict`` conversations, ``system_in_messages``; see ``Dialect.options``."""
+        self.provider(provider).set_options(options)
+
     def register(self, provider: str, key: str) -> None:
         """Let a provider take a key that does not begin with ``sim-``."""
         self.provider(provider).keys.add(key)
@@ -102,6 +123,7 @@ class Control:
             name: {
                 "path": f"/{name}{provider.path}",
                 "models": {model: asdict(limits) for model, limits in provider.models.items()},
+                "options": dict(provider.options),
                 "faults": {fault: row.about for fault, row in faults_of(provider.dialect).items()},
             }
             for name, provider in self._providers.items()
@@ -115,7 +137,8 @@ class Control:
 
 
 def routes(control: Control) -> list[web.RouteDef]:
-    """``GET`` and ``DELETE /control``, ``POST /control/faults`` and ``/control/limits``, ``GET /control/received``."""
+    """``GET`` and ``DELETE /control``, ``GET /control/received``; ``POST /control/faults``, ``limits``, ``answers`` and
+    ``options``, with the arguments of ``Control``'s methods as JSON."""
 
     async def overview(request: web.Request) -> web.Response:
         return web.json_response({"providers": control.overview()})
@@ -143,6 +166,27 @@ def routes(control: Control) -> list[web.RouteDef]:
             return _refused(error)
         return web.json_response({"ok": True})
 
+    async def answers(request: web.Request) -> web.Response:
+        try:
+            fields = await _fields(request)
+            provider, text = _take(fields, "provider", str), _take(fields, "text", str, "")
+            reasoning, calls = _take(fields, "reasoning", str, ""), _calls(fields.pop("calls", []))
+            times, model = _take(fields, "times", int, 1), _take(fields, "model", str, None)
+            for name in fields:
+                raise RequestError(f"no argument named {name!r} for an answer", param=name)
+            control.answer(provider, text, reasoning, calls, times, model)
+        except RequestError as error:
+            return _refused(error)
+        return web.json_response({"ok": True})
+
+    async def options(request: web.Request) -> web.Response:
+        try:
+            fields = await _fields(request)
+            control.provider(_take(fields, "provider", str)).set_options(fields)
+        except RequestError as error:
+            return _refused(error)
+        return web.json_response({"ok": True})
+
     async def received(request: web.Request) -> web.Response:
         provider = request.query.get("provider")
         try:
@@ -157,6 +201,8 @@ def routes(control: Control) -> list[web.RouteDef]:
         web.delete("/control", reset),
         web.post("/control/faults", faults),
         web.post("/control/limits", limits),
+        web.post("/control/answers", answers),
+        web.post("/control/options", options),
         web.get("/control/received", received),
     ]
 
@@ -172,6 +218,19 @@ def _take(fields: dict[str, Any], name: str, kind: type, default: object = _REQU
     if not isinstance(value, kind) or isinstance(value, bool):
         raise RequestError(f"{name} must be given, as {'text' if kind is str else 'a whole number'}", param=name)
     return value
+
+
+def _calls(given: object) -> list[tuple[str, str]]:
+    """Calls as ``{"name": …, "arguments": …}``; arguments that are not text are written as JSON."""
+    if not isinstance(given, list):
+        raise RequestError("calls must be a list", param="calls")
+    calls = []
+    for call in given:
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
+            raise RequestError("each of calls must be an object with a name and arguments", param="calls")
+        arguments = call["arguments"]
+        calls.append((call["name"], arguments if isinstance(arguments, str) else json.dumps(arguments)))
+    return calls
 
 
 async def _fields(request: web.Request) -> dict[str, Any]:

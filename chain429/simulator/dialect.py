@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from chain429.simulator.answers import Answer, Call, max_tokens, words
+from chain429.simulator.chat_checks import conversation_fault, malformation
 from chain429.simulator.limits import Exceeded, Limits, Metric, Period, Quota, Rolling, Window
 from chain429.simulator.reply import DONE, Reply, event, json_reply, stream_reply
 
@@ -22,7 +23,10 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One request, as far as a dialect needs it. ``minute``: the real seconds that a provider's minute takes."""
+    """One request, as far as a dialect needs it. ``minute``: the real seconds that a provider's minute takes.
+
+    ``headers`` have lower-case names; ``options`` are the provider's, see ``Dialect.options``.
+    """
 
     serial: int
     model: str
@@ -30,6 +34,8 @@ class Turn:
     now: float
     minute: float
     quota: Quota
+    headers: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def stream(self) -> bool:
@@ -46,6 +52,8 @@ class Dialect:
 
     name: ClassVar[str]
     path: ClassVar[str]  # of the base URL
+    endpoint: ClassVar[str] = "/chat/completions"  # where it takes requests, below that
+    count_endpoint: ClassVar[str | None] = None  # where it tells how many tokens a request is
     models: ClassVar[Mapping[str, Limits]]  # with the limits of the bucket that each counts in
     retired: ClassVar[frozenset[str]] = frozenset()  # models that are gone
     needs_key: ClassVar[bool] = True
@@ -54,7 +62,13 @@ class Dialect:
     role_chunk: ClassVar[bool] = True  # a stream begins with a chunk that has a role and no text
     comments: ClassVar[tuple[bytes, ...]] = ()  # what a stream sends before its first event
     stream_type: ClassVar[str] = "text/event-stream"
-    knows: ClassVar[frozenset[tuple[Metric, Period]]] = frozenset((m, p) for m in Metric for p in Period)
+    knows: ClassVar[frozenset[tuple[Metric, Period]]] = frozenset(
+        (metric, period) for metric in (Metric.REQUESTS, Metric.TOKENS) for period in Period
+    )
+    # What can be switched, with what holds at the start. ``strict``: conversations are checked as the real one does.
+    options: ClassVar[Mapping[str, bool]] = MappingProxyType({"strict": True})
+    # Models with one of these in their names take no images.
+    blind: ClassVar[tuple[str, ...]] = ("gpt-oss", "nemotron", "compound", "allam", "codestral", "devstral", "glm")
     # What it says with a status, where it says something of its own: message, type, code.
     failures: ClassVar[Mapping[int, tuple[str, str, str | None]]] = MappingProxyType(
         {
@@ -63,6 +77,21 @@ class Dialect:
             429: ("Rate limit exceeded.", "rate_limit_error", None),
         }
     )
+
+    # Reading
+
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        """The key that a request brings; the names of ``headers`` are in lower case."""
+        return bearer(headers)
+
+    def malformed(self, turn: Turn) -> Reply | None:
+        """Its refusal of a request in which ``in_chat`` would not find what it looks for."""
+        said = malformation(turn.body)
+        return self.error(400, said) if said else None
+
+    def in_chat(self, body: Body) -> Body:
+        """The request as Chat Completions would have it, as far as an answer depends on it."""
+        return body
 
     # Counting
 
@@ -108,6 +137,9 @@ class Dialect:
         kind = "server_error" if status >= 500 else "invalid_request_error"
         return self.error(status, phrases.get(status, "Error"), kind)
 
+    def not_a_request(self) -> Reply:
+        return self.error(400, "The request must be a JSON object with a model.")
+
     def missing_key(self) -> Reply:
         return self.wrong_key()
 
@@ -134,8 +166,17 @@ class Dialect:
         return self.error(400, message, code="context_length_exceeded")
 
     def check(self, turn: Turn) -> Reply | None:
-        """Its refusal of a request that it does not take; the messages are objects with a role by now."""
+        """Its refusal of a request that it does not take, but which is not malformed."""
         return None
+
+    def check_conversation(self, turn: Turn) -> Reply | None:
+        """Its refusal of a conversation that does not hold together; only asked where ``strict`` is on."""
+        said = conversation_fault(turn.body, sees=not any(word in turn.model for word in self.blind))
+        return self.error(400, said) if said else None
+
+    def counted(self, turn: Turn) -> Reply:
+        """What it says when it is only asked how many tokens a request is."""
+        raise NotImplementedError
 
     def limited(self, exceeded: Exceeded, turn: Turn) -> Reply:
         """Its refusal of a request that does not fit a limit."""
@@ -246,6 +287,11 @@ class Dialect:
         return json_reply(200, {"object": "list", "data": [self.model_entry(model) for model in models]})
 
 
+def bearer(headers: Mapping[str, str]) -> str | None:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
 def charged_up_front(body: Body, answer: Answer) -> int:
     """The cost where a provider reserves the most that an answer may have, when the request says so."""
     return answer.prompt_tokens + (max_tokens(body) or answer.completion_tokens)
@@ -266,6 +312,7 @@ class Generic(Dialect):
     name = "generic"
     path = "/v1"
     needs_key = False
+    options = MappingProxyType({"strict": False})
     models = MappingProxyType({model: Limits() for model in ("qwen3", "gemma4", "gpt-oss:20b", "llama3.2")})
 
     def unknown_model(self, model: str) -> Reply:

@@ -14,6 +14,17 @@ from typing import Any
 
 from chain429.errors import RequestError
 from chain429.simulator.dialect import Dialect, Turn, with_headers
+from chain429.simulator.garble import (
+    Change,
+    all_at_zero,
+    cumulative_arguments,
+    garbled,
+    in_single_characters,
+    usage_at_the_end,
+    without_finish,
+    without_indexes,
+    without_usage,
+)
 from chain429.simulator.limits import Exceeded, Metric, Period
 from chain429.simulator.reply import JSON_TYPE, Ending, Reply, json_reply
 
@@ -25,7 +36,7 @@ STATUSES = (400, 401, 402, 403, 404, 408, 410, 413, 422, 429, 498, 500, 502, 503
 # How long a scripted refusal of each period says to wait, in seconds.
 _WAITS = {Period.MINUTE: 20.0, Period.HOUR: 600.0, Period.DAY: 660.528}
 # The limit that is named where this key has none.
-_UNLIMITED = {Metric.REQUESTS: 30, Metric.TOKENS: 8000}
+_UNLIMITED = {Metric.REQUESTS: 30, Metric.TOKENS: 8000, Metric.INPUT: 30_000, Metric.OUTPUT: 8000}
 _HTML = b"<!DOCTYPE html>\n<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>\n"
 _SLICES = 8
 
@@ -144,6 +155,10 @@ def _slow_drip(reply: Reply, dialect: Dialect, turn: Turn, arguments: Arguments)
     return replace(reply, pieces=pieces, length=None if reply.streamed else len(reply.body), pause=arguments["delay"])
 
 
+def _garbled(change: Change, reply: Reply, dialect: Dialect, turn: Turn, arguments: Arguments) -> Reply:
+    return garbled(reply, change)
+
+
 def _limit_rows() -> dict[str, Fault]:
     names = {Metric.REQUESTS: "rate_limit", Metric.TOKENS: "tokens"}
     return {
@@ -155,6 +170,14 @@ def _limit_rows() -> dict[str, Fault]:
         )
         for metric, name in names.items()
         for period in Period
+    } | {
+        f"{metric.replace('-', '_')}_minute": Fault(
+            f"the refusal of {metric} per minute",
+            refuse=partial(_spent, metric, Period.MINUTE),
+            arguments={"wait": _WAITS[Period.MINUTE]},
+            limit=(metric, Period.MINUTE),
+        )
+        for metric in (Metric.INPUT, Metric.OUTPUT)
     }
 
 
@@ -190,6 +213,17 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "empty": Fault("status 200 with nothing in it", bend=_empty),
         "wrong_content_type": Fault("the answer, called plain text", bend=_wrong_type),
         "half_event": Fault("the stream ends cleanly in the middle of an event", bend=_half_event),
+        "no_usage": Fault("nobody says how many tokens it was", bend=partial(_garbled, without_usage)),
+        "late_usage": Fault("tokens are told after all else", bend=partial(_garbled, usage_at_the_end)),
+        "no_finish": Fault("the stream ends without a finish", bend=partial(_garbled, without_finish)),
+        "single_characters": Fault(
+            "arguments of tools come letter by letter", bend=partial(_garbled, in_single_characters)
+        ),
+        "no_indexes": Fault("calls and blocks have no index", bend=partial(_garbled, without_indexes)),
+        "zero_indexes": Fault("calls and blocks all have index 0", bend=partial(_garbled, all_at_zero)),
+        "cumulative": Fault(
+            "each fragment of arguments repeats those before", bend=partial(_garbled, cumulative_arguments)
+        ),
         "slow_drip": Fault("a pause before each chunk but the first", bend=_slow_drip, arguments={"delay": 1.0}),
     }
 )

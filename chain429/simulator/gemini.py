@@ -17,6 +17,7 @@ from chain429.simulator.dialect import Body, Dialect, Turn
 from chain429.simulator.limits import Calendar, Exceeded, Limits, Metric, Period, Window
 from chain429.simulator.reply import Reply, event, json_reply
 
+_MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 _KNOWN = frozenset(
     [
         "model",
@@ -137,9 +138,11 @@ class Gemini(Dialect):
         return self.error(400, message)
 
     def check(self, turn: Turn) -> Reply | None:
-        unknown = [field for field in turn.body if field not in _KNOWN]
+        unknown = [f'"{field}"' for field in turn.body if field not in _KNOWN]
+        for index, message in enumerate(turn.body["messages"]):
+            unknown += [f"\"{field}\" at 'messages[{index}]'" for field in message if field not in _MESSAGE_FIELDS]
         if unknown:
-            lines = [f'Invalid JSON payload received. Unknown name "{field}": Cannot find field.' for field in unknown]
+            lines = [f"Invalid JSON payload received. Unknown name {name}: Cannot find field." for name in unknown]
             violations = [{"description": line} for line in lines]
             details = [{"@type": f"{_GOOGLE}BadRequest", "fieldViolations": violations}]
             return self.error(400, "\n".join(lines), details=details)

@@ -20,6 +20,7 @@ from chain429.simulator.limits import Draining, Exceeded, Limits, Metric, Period
 from chain429.simulator.reply import Reply, event, json_reply
 
 _UNSUPPORTED = ("logprobs", "top_logprobs", "logit_bias")
+_MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "reasoning"})
 # In headers, and the period that each metric is counted over there.
 _REPORTED = ((Metric.REQUESTS, Period.DAY), (Metric.TOKENS, Period.MINUTE))
 _LETTERS = {Metric.REQUESTS: "R", Metric.TOKENS: "T"}
@@ -88,9 +89,8 @@ class Groq(Dialect):
         if body.get("n") not in (None, 1):
             return self.error(400, "'n' : number must be at most 1")
         for index, message in enumerate(body["messages"]):
-            fields = ["name"] if "name" in message and message["role"] != "tool" else []
-            if message["role"] == "assistant":
-                fields += [field for field in ("function_call", "reasoning_content") if field in message]
+            known = _MESSAGE_FIELDS | {"name"} if message["role"] == "tool" else _MESSAGE_FIELDS
+            fields = [field for field in message if field not in known]
             for field in fields:
                 place = f"'messages.{index}'"
                 unmet = f"({place} : property '{field}' is unsupported)"

@@ -26,6 +26,8 @@ class Metric(StrEnum):
 
     REQUESTS = "requests"
     TOKENS = "tokens"
+    INPUT = "input-tokens"
+    OUTPUT = "output-tokens"
 
 
 class Period(StrEnum):
@@ -40,12 +42,17 @@ class Period(StrEnum):
         return _SECONDS[self]
 
 
+# What a limit is called: this, and the first letter of its period.
+_LETTERS = {Metric.REQUESTS: "rp", Metric.TOKENS: "tp", Metric.INPUT: "itp", Metric.OUTPUT: "otp"}
 _SECONDS = {Period.MINUTE: 60.0, Period.HOUR: 3600.0, Period.DAY: 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one bucket: requests and tokens per minute, hour and day. None is no limit, 0 is never allowed."""
+    """The limits of one bucket: requests and tokens per minute, hour and day, and tokens in and out per minute.
+
+    None is no limit, 0 is never allowed.
+    """
 
     rpm: int | None = None
     rph: int | None = None
@@ -53,9 +60,11 @@ class Limits:
     tpm: int | None = None
     tph: int | None = None
     tpd: int | None = None
+    itpm: int | None = None
+    otpm: int | None = None
 
     def of(self, metric: Metric, period: Period) -> int | None:
-        limit: int | None = getattr(self, f"{metric[0]}p{period[0]}")
+        limit: int | None = getattr(self, f"{_LETTERS[metric]}{period[0]}", None)
         return limit
 
     def given(self) -> Iterator[tuple[Metric, Period, int]]:
@@ -242,19 +251,20 @@ class Quota:
         self._pace = pace
         self._windows = {(metric, period): window(period, limit) for metric, period, limit in limits.given()}
 
-    def admit(self, now: float, tokens: int) -> Exceeded | None:
+    def admit(self, now: float, tokens: int, tokens_in: int = 0, tokens_out: int = 0) -> Exceeded | None:
         """Count a request of so many tokens in every window; or in none, and say which it has to wait longest for."""
         if not self._windows:
             return None
         there = self._pace.provider(now)
+        amounts = {Metric.REQUESTS: 1, Metric.TOKENS: tokens, Metric.INPUT: tokens_in, Metric.OUTPUT: tokens_out}
         worst: Exceeded | None = None
         for (metric, period), window in self._windows.items():
-            amount = 1 if metric is Metric.REQUESTS else tokens
+            amount = amounts[metric]
             if (wait := self._pace.real(window.wait(there, amount))) > (worst.wait if worst else 0.0):
                 worst = Exceeded(metric, period, window.limit, math.ceil(window.used(there)), amount, wait)
         if worst is None:
             for (metric, _), window in self._windows.items():
-                window.add(there, 1 if metric is Metric.REQUESTS else tokens)
+                window.add(there, amounts[metric])
         return worst
 
     def state(self, metric: Metric, period: Period, now: float) -> State | None:

@@ -9,10 +9,10 @@ import itertools
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
 
 from chain429.errors import RequestError
-from chain429.simulator.answers import compose, max_tokens
+from chain429.simulator.answers import Dictated, compose, max_tokens
 from chain429.simulator.dialect import Dialect, Turn
 from chain429.simulator.faults import Arguments, Fault, arguments_of, faults_of
 from chain429.simulator.limits import Limits, Pace, Quota
@@ -21,6 +21,7 @@ from chain429.simulator.reply import Reply
 # Keys are made up by callers, so what is kept of them is bounded.
 _QUOTAS = 1_000
 _SCRIPTS = 1_000
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,15 @@ class Scripted:
     model: str | None
 
 
+@dataclass(slots=True, eq=False)
+class ScriptedAnswer:
+    """What is to be answered ``times`` more times, to requests for ``model`` or for any."""
+
+    dictated: Dictated
+    times: int
+    model: str | None
+
+
 class SimulatedProvider:
     """One provider. ``keys`` are those that it knows besides all that begin with ``sim-``."""
 
@@ -41,9 +51,11 @@ class SimulatedProvider:
         self.name = dialect.name
         self.path = dialect.path
         self.keys: set[str] = set()
+        self.options: Mapping[str, bool] = dialect.options
         self._pace = pace
         self._serial = itertools.count(1)
         self._script: deque[Scripted] = deque()
+        self._answers: deque[ScriptedAnswer] = deque()
         self._quotas: OrderedDict[tuple[str, str], Quota] = OrderedDict()
         self._limits: dict[str, Limits] = {}
         self.reset()
@@ -58,7 +70,19 @@ class SimulatedProvider:
         self._limits = {self.dialect.bucket(model): limits for model, limits in self.dialect.models.items()}
         self._quotas.clear()
         self._script.clear()
+        self._answers.clear()
         self.keys.clear()
+        self.options = self.dialect.options
+
+    def set_options(self, changes: Mapping[str, object]) -> None:
+        """Switch some of its options; see ``Dialect.options``."""
+        for name, value in changes.items():
+            if name not in self.dialect.options:
+                known = ", ".join(self.dialect.options) or "none"
+                raise RequestError(f"{self.name} has no option {name!r}; it has: {known}", param=name)
+            if not isinstance(value, bool):
+                raise RequestError(f"{name} must be true or false", param=name)
+            self.options = {**self.options, name: value}
 
     def set_limits(self, model: str | None, changes: Mapping[str, object]) -> None:
         """Change limits of one model, or of all; those that are not named stay. What was used of them is forgotten."""
@@ -84,22 +108,24 @@ class SimulatedProvider:
             raise RequestError(f"more than {_SCRIPTS} faults are waiting already")
         self._script.append(Scripted(known[fault], arguments_of(known[fault], arguments), times, model))
 
+    def script_answer(self, dictated: Dictated, times: int = 1, model: str | None = None) -> None:
+        """Let the next ``times`` answers (of ``model``) be this one, after those that were scripted before."""
+        if times < 1:
+            raise RequestError("times must be at least 1", param="times")
+        if len(self._answers) >= _SCRIPTS:
+            raise RequestError(f"more than {_SCRIPTS} answers are waiting already")
+        self._answers.append(ScriptedAnswer(dictated, times, model))
+
     def list_models(self, key: str | None) -> Reply:
         """The reply to a request for the list of models."""
         return self._refuse_key(key) or self.dialect.model_list(self.dialect.models)
 
-    def respond(self, key: str | None, body: object, now: float) -> Reply:
-        """The reply to a Chat Completions request. ``body`` is its JSON, or None when it was none."""
-        dialect = self.dialect
-        if refused := self._refuse_key(key):
-            return refused
-        if not isinstance(body, dict) or not isinstance(body.get("model"), str):
-            return dialect.error(400, "The request must be a JSON object with a model.")
-        model = dialect.model_of(body)
-        quota = self._quota(key or "", model)
-        turn = Turn(next(self._serial), model, body, now, self._pace.real(60.0), quota)
-        if key is not None and key.startswith("sim-broke"):
-            return dialect.no_money(turn)
+    def respond(self, key: str | None, body: object, now: float, headers: Mapping[str, str] = _NO_HEADERS) -> Reply:
+        """The reply to a request for an answer. ``body`` is its JSON, or None when it was none."""
+        turn = self._turn(key, body, now, headers)
+        if isinstance(turn, Reply):
+            return turn
+        dialect, model, quota = self.dialect, turn.model, turn.quota
         scripted = self._next_fault(model)
         if scripted and scripted.fault.refuse:
             if dialect.counts_failures and (exceeded := quota.admit(now, 0)):
@@ -108,17 +134,44 @@ class SimulatedProvider:
             return scripted.fault.refuse(dialect, turn, scripted.arguments)
         if refused := self._check(turn):
             return refused
-        answer = compose(body, f"{self.name}/{model}", reasons=dialect.reasons(turn))
-        most = max_tokens(body) or 0
+        chat = dialect.in_chat(turn.body)
+        told = next((each for each in self._answers if each.model in (None, model)), None)
+        dictated = told.dictated if told else None
+        answer = compose(chat, f"{self.name}/{model}", reasons=dialect.reasons(turn), dictated=dictated)
+        most = max_tokens(chat) or 0
         if dialect.context is not None and answer.prompt_tokens + most > dialect.context:
             return dialect.too_long(answer.prompt_tokens, most)
-        if exceeded := quota.admit(now, dialect.cost(body, answer)):
+        cost = dialect.cost(turn.body, answer)
+        if exceeded := quota.admit(now, cost, answer.prompt_tokens, answer.completion_tokens):
             return dialect.limited(exceeded, turn)
+        if told:
+            told.times -= 1
+            if told.times == 0:
+                self._answers.remove(told)
         reply = dialect.answer(answer, turn)
         if scripted and scripted.fault.bend:
             self._spend(scripted)
             return scripted.fault.bend(reply, dialect, turn, scripted.arguments)
         return reply
+
+    def count(self, key: str | None, body: object, now: float, headers: Mapping[str, str] = _NO_HEADERS) -> Reply:
+        """The reply to a request that only asks how many tokens it is; that counts against no limit."""
+        turn = self._turn(key, body, now, headers)
+        return turn if isinstance(turn, Reply) else self.dialect.counted(turn)
+
+    def _turn(self, key: str | None, body: object, now: float, headers: Mapping[str, str]) -> Turn | Reply:
+        """The request; or the refusal of whom it comes from, or of what is no request at all."""
+        dialect = self.dialect
+        if refused := self._refuse_key(key):
+            return refused
+        if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+            return dialect.not_a_request()
+        model = dialect.model_of(body)
+        quota = self._quota(key or "", model)
+        turn = Turn(next(self._serial), model, body, now, self._pace.real(60.0), quota, headers, self.options)
+        if key is not None and key.startswith("sim-broke"):
+            return dialect.no_money(turn)
+        return turn
 
     def _refuse_key(self, key: str | None) -> Reply | None:
         if key is None or key == "":
@@ -135,13 +188,10 @@ class SimulatedProvider:
             return dialect.retired_model(turn.model)
         if turn.model not in dialect.models:
             return dialect.unknown_model(turn.model)
-        messages = turn.body.get("messages")
-        if not isinstance(messages, list) or not messages or not all(_is_message(message) for message in messages):
-            return dialect.error(400, "messages must be a list of at least one message, each with a role.")
-        tools = turn.body.get("tools")
-        if tools is not None and not _all_functions(tools):
-            return dialect.error(400, "tools must be a list of functions.")
-        return dialect.check(turn)
+        refused = dialect.malformed(turn) or dialect.check(turn)
+        if refused is None and turn.options.get("strict"):
+            return dialect.check_conversation(turn)
+        return refused
 
     def _quota(self, key: str, model: str) -> Quota:
         bucket = self.dialect.bucket(model)
@@ -161,20 +211,3 @@ class SimulatedProvider:
         scripted.times -= 1
         if scripted.times == 0:
             self._script.remove(scripted)
-
-
-def _is_message(message: Any) -> bool:
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        return False
-    calls = message.get("tool_calls")
-    return calls is None or _all_functions(calls)
-
-
-def _all_functions(entries: object) -> bool:
-    """Whether this is a list of tools, or of their calls: objects with a named ``function``."""
-    return isinstance(entries, list) and all(
-        isinstance(entry, dict)
-        and isinstance(entry.get("function"), dict)
-        and isinstance(entry["function"].get("name"), str)
-        for entry in entries
-    )

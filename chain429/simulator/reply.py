@@ -61,6 +61,11 @@ def event(value: object) -> bytes:
     return b"data: " + encoded(value) + b"\n\n"
 
 
+def named_event(name: str, value: object) -> bytes:
+    """One server-sent event with a name."""
+    return b"event: " + name.encode() + b"\n" + event(value)
+
+
 def json_reply(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Reply:
     return Reply(status, {"Content-Type": JSON_TYPE, **(headers or {})}, (encoded(value),))
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from aiohttp import web
 
 from chain429.clock import Clock, SystemClock
 from chain429.errors import StartError
+from chain429.simulator.anthropic import Anthropic
 from chain429.simulator.cerebras import Cerebras
 from chain429.simulator.control import Control, Ledger, Received, routes
 from chain429.simulator.dialect import Dialect, Generic
@@ -24,18 +25,28 @@ from chain429.simulator.gemini import Gemini
 from chain429.simulator.groq import Groq
 from chain429.simulator.limits import Pace
 from chain429.simulator.mistral import Mistral
+from chain429.simulator.openai_responses import OpenAIResponses
 from chain429.simulator.openrouter import OpenRouter
 from chain429.simulator.provider import SimulatedProvider
 from chain429.simulator.reply import Ending, Reply
 
-DIALECTS: tuple[type[Dialect], ...] = (Groq, Cerebras, OpenRouter, Gemini, Mistral, Generic)
+DIALECTS: tuple[type[Dialect], ...] = (
+    Groq,
+    Cerebras,
+    OpenRouter,
+    Gemini,
+    Mistral,
+    Anthropic,
+    OpenAIResponses,
+    Generic,
+)
 _LARGEST_BODY = 64 * 1024 * 1024
 # On close: discard what is not sent, and send a reset in place of a goodbye.
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
-# From the key, the parsed body and the time.
-Decide = Callable[[str | None, object, float], Reply]
+# From the key, the parsed body, the time and the headers.
+Decide = Callable[[str | None, object, float, Mapping[str, str]], Reply]
 
 
 class Simulator:
@@ -89,8 +100,10 @@ class Simulator:
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.add_routes(routes(self.control))
         for provider in self.providers.values():
-            prefix = f"/{provider.name}{provider.path}"
-            app.router.add_post(f"{prefix}/chat/completions", self._endpoint(provider, provider.respond))
+            prefix, dialect = f"/{provider.name}{provider.path}", provider.dialect
+            app.router.add_post(prefix + dialect.endpoint, self._endpoint(provider, provider.respond))
+            if dialect.count_endpoint:
+                app.router.add_post(prefix + dialect.count_endpoint, self._endpoint(provider, provider.count))
             app.router.add_get(f"{prefix}/models", self._endpoint(provider, _lister(provider)))
         # Handlers are cancelled when their caller leaves: that is how ``closed_early`` is seen at once.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
@@ -121,8 +134,8 @@ class Simulator:
 
         async def endpoint(request: web.Request) -> web.StreamResponse:
             raw = await request.read()
-            body, key, now = _parsed(raw), _bearer(request), self._clock.now()
             headers = {name.lower(): value for name, value in request.headers.items()}
+            body, key, now = _parsed(raw), provider.dialect.key_of(headers), self._clock.now()
             path = request.path_qs[prefix:]
             record = Received(provider.name, request.method, path, key, headers, body, now)
             self._ledger.add(record, len(raw))
@@ -130,7 +143,7 @@ class Simulator:
             assert task is not None  # aiohttp runs each handler in one
             self._answering.add(task)
             try:
-                return await self._play(request, decide(key, body, now), record)
+                return await self._play(request, decide(key, body, now, headers), record)
             except (asyncio.CancelledError, ConnectionError):
                 record.closed_early = not self._stopping
                 raise
@@ -176,7 +189,7 @@ class Simulator:
 
 
 def _lister(provider: SimulatedProvider) -> Decide:
-    return lambda key, body, now: provider.list_models(key)
+    return lambda key, body, now, headers: provider.list_models(key)
 
 
 def _parsed(raw: bytes) -> object:
@@ -184,8 +197,3 @@ def _parsed(raw: bytes) -> object:
         return json.loads(raw) if raw else None
     except ValueError:
         return None
-
-
-def _bearer(request: web.Request) -> str | None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None

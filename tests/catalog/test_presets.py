@@ -92,6 +92,21 @@ def test_only_openai_knows_developers(preset: Preset) -> None:
     assert ("developer" in roles) == (preset.name != "OpenAI" and preset.dialect == "chat")
 
 
+@pytest.mark.parametrize(
+    ("model", "form"),
+    [
+        ("claude-opus-4-8", "adaptive"),
+        ("claude-sonnet-5", "adaptive"),
+        ("claude-haiku-4-5-20251001", "budget"),
+        ("claude-opus-4-20250514", "budget"),
+        ("claude-3-7-sonnet-20250219", "budget"),
+    ],
+)
+def test_claude_is_told_to_think_as_its_generation_wants_it(model: str, form: str) -> None:
+    rules = [rule for rule in PRESETS["anthropic"].cleanup if fnmatchcase(model, rule.models) and rule.thinking]
+    assert rules[-1].thinking == form
+
+
 @each_preset
 def test_what_a_provider_accepts_includes_what_is_renamed_for_it(preset: Preset) -> None:
     for rule in preset.cleanup:

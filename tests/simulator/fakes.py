@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -114,9 +114,17 @@ class Exchange:
         return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines) if name}
 
 
-def request_bytes(path: str, body: object, key: str | None = "sim-1", method: str = "POST") -> bytes:
+def request_bytes(
+    path: str, body: object, key: str | None = "sim-1", method: str = "POST", headers: Sequence[str] = ()
+) -> bytes:
     raw = b"" if body is None else json.dumps(body).encode()
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", f"Content-Length: {len(raw)}"]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Connection: close",
+        f"Content-Length: {len(raw)}",
+        *headers,
+    ]
     if key is not None:
         lines.append(f"Authorization: Bearer {key}")
     return "\r\n".join([*lines, "", ""]).encode() + raw
@@ -147,12 +155,17 @@ async def something_received(sim: Simulator) -> None:
 
 
 async def exchange(
-    sim: Simulator, path: str, body: object = None, key: str | None = "sim-1", method: str = "POST"
+    sim: Simulator,
+    path: str,
+    body: object = None,
+    key: str | None = "sim-1",
+    method: str = "POST",
+    headers: Sequence[str] = (),
 ) -> Exchange:
     """One request on a connection of its own, read to the end."""
     data, ended = b"", "clean"
     async with connection(sim) as (reader, writer):
-        writer.write(request_bytes(path, body, key, method))
+        writer.write(request_bytes(path, body, key, method, headers))
         try:
             while part := await reader.read(65536):
                 data += part

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain429.simulator.answers import Call, compose, made_up, prompt_tokens, tokens_in, words
+from chain429.simulator.answers import Call, Dictated, compose, made_up, prompt_tokens, tokens_in, words
 from tests.simulator.fakes import TOOLS, ask
 
 
@@ -89,6 +90,57 @@ def test_a_tool_result_is_answered_in_text() -> None:
     ]
     answer = compose({"messages": messages, "tools": TOOLS, "tool_choice": "required"}, "p/m")
     assert (answer.text, answer.calls) == ("p/m here. The tool answered: Sunny", ())
+
+
+def test_a_prompt_steers_the_answer() -> None:
+    assert compose(ask("m", "Please say 3 words"), "p/m").text == "word1 word2 word3"
+    thought = compose(ask("m", "Think first, then say 1 words"), "p/m")
+    assert (thought.reasoning, thought.text) == ("The last message comes from the user.", "word1")
+
+
+def test_calls_in_so_many_words() -> None:
+    text = 'call weather with {"city": "Oslo"} and call news with {}'
+    assert compose(ask("m", text, tools=TOOLS), "p/m").calls == (
+        Call("weather", '{"city": "Oslo"}'),
+        Call("news", "{}"),
+    )
+    assert compose(ask("m", text, tools=TOOLS, tool_choice="none"), "p/m").calls == ()
+    assert compose(ask("m", text), "p/m").calls == ()
+    assert compose(ask("m", "call other with {}", tools=TOOLS), "p/m").calls == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "arguments"),
+    [
+        pytest.param("Bash", {"properties": {"command": {"type": "string"}}}, {"command": "ls -l"}, id="a text"),
+        pytest.param("exec_command", {"properties": {"cmd": {"type": "string"}}}, {"cmd": "ls -l"}, id="another name"),
+        pytest.param(
+            "shell", {"properties": {"command": {"type": "array"}}}, {"command": ["bash", "-lc", "ls -l"]}, id="a list"
+        ),
+        pytest.param(
+            "bash",
+            {
+                "properties": {"description": {"type": "string"}, "command": {"type": "string"}},
+                "required": ["command", "description"],
+            },
+            {"command": "ls -l", "description": "x"},
+            id="more is required",
+        ),
+        pytest.param("terminal", {}, {"command": "ls -l"}, id="no schema"),
+    ],
+)
+def test_the_shell_of_any_client(name: str, parameters: dict[str, Any], arguments: dict[str, Any]) -> None:
+    tools = [*TOOLS, {"type": "function", "function": {"name": name, "parameters": parameters}}]
+    [call] = compose(ask("m", "Now run `ls -l` in the shell.", tools=tools), "p/m").calls
+    assert (call.name, json.loads(call.arguments)) == (name, arguments)
+
+
+def test_a_dictated_answer_goes_before_everything_else() -> None:
+    dictated = Dictated("Yes.", "Hm.", (Call("a", "no JSON"),))
+    answer = compose(ask("m", "use the tool", tools=TOOLS, max_tokens=1), "p/m", dictated=dictated)
+    assert (answer.text, answer.reasoning, answer.calls) == ("Yes.", "Hm.", (Call("a", "no JSON"),))
+    assert (answer.finish, answer.completion_tokens, answer.reasoning_tokens) == ("tool_calls", 4, 1)
+    assert compose(ask("m", max_tokens=1), "p/m", dictated=Dictated("Yes, yes.")).text == "Yes,"
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,45 @@ async def test_limits_over_http(sim: Simulator) -> None:
     status, overview = await control(sim, "GET", "/control")
     groq = overview["providers"]["groq"]
     assert (status, groq["path"]) == (200, "/groq/openai/v1")
-    assert groq["models"][MODEL] == {"rpm": 1, "rph": None, "rpd": 1000, "tpm": 8000, "tph": None, "tpd": 200_000}
+    unlimited = dict.fromkeys(["rph", "tph", "itpm", "otpm"])
+    assert groq["models"][MODEL] == {"rpm": 1, "rpd": 1000, "tpm": 8000, "tpd": 200_000, **unlimited}
     assert groq["faults"]["reset"] == "the connection is reset before any header"
     assert "queue" in overview["providers"]["cerebras"]["faults"]
+
+
+async def test_answers_over_http(sim: Simulator) -> None:
+    call = {"name": "ls", "arguments": {"path": "."}}
+    await control(sim, "POST", "/control/answers", {"provider": "groq", "calls": [call], "times": 2})
+    assert await control(
+        sim, "POST", "/control/answers", {"provider": "groq", "text": "Done.", "reasoning": "Hm.", "model": MODEL}
+    ) == (200, {"ok": True})
+    messages = [json.loads((await exchange(sim, CHAT, ask(MODEL))).body)["choices"][0]["message"] for _ in range(4)]
+    assert [message.get("tool_calls", [{}])[0].get("function") for message in messages[:3]] == [
+        {"name": "ls", "arguments": '{"path": "."}'},
+        {"name": "ls", "arguments": '{"path": "."}'},
+        None,
+    ]
+    assert messages[2] == {"role": "assistant", "content": "Done.", "reasoning": "Hm."}
+    assert messages[3]["content"] == f"groq/{MODEL} here. You said: Hello there"
+
+
+async def test_a_refused_request_uses_up_no_answer(sim: Simulator) -> None:
+    sim.control.answer("groq", "Done.")
+    sim.control.limits("groq", MODEL, {"rpm": 0})
+    assert (await exchange(sim, CHAT, ask(MODEL))).status == 413
+    sim.control.limits("groq", MODEL, {"rpm": 9})
+    assert b'"content":"Done."' in (await exchange(sim, CHAT, ask(MODEL))).body
+
+
+async def test_options_over_http(sim: Simulator) -> None:
+    orphan = {"model": MODEL, "messages": [{"role": "tool", "tool_call_id": "a", "content": "b"}]}
+    assert (await exchange(sim, CHAT, orphan)).status == 400
+    assert (await control(sim, "POST", "/control/options", {"provider": "groq", "strict": False}))[0] == 200
+    assert (await exchange(sim, CHAT, orphan)).status == 200
+    overview = (await control(sim, "GET", "/control"))[1]["providers"]
+    assert (overview["groq"]["options"], overview["mistral"]["options"]) == ({"strict": False}, {"strict": True})
+    sim.control.reset()
+    assert (await exchange(sim, CHAT, orphan)).status == 400
 
 
 async def test_reset_over_http(sim: Simulator) -> None:
@@ -93,6 +129,12 @@ async def test_what_was_received(sim: Simulator) -> None:
         ("/control/faults", None, "the body must be JSON"),
         ("/control/limits", {"provider": "groq", "model": "x", "rpm": 1}, "groq has no model 'x'; it has: openai/"),
         ("/control/limits", {"provider": "groq", "rpx": 1}, "no limit named 'rpx'"),
+        ("/control/options", {"provider": "groq", "x": True}, "groq has no option 'x'; it has: strict"),
+        ("/control/options", {"provider": "groq", "strict": 1}, "strict must be true or false"),
+        ("/control/answers", {"provider": "groq", "calls": 1}, "calls must be a list"),
+        ("/control/answers", {"provider": "groq", "calls": [{"name": "a"}]}, "an object with a name and arguments"),
+        ("/control/answers", {"provider": "groq", "say": "a"}, "no argument named 'say' for an answer"),
+        ("/control/answers", {"provider": "groq", "times": 0}, "times must be at least 1"),
     ],
 )
 async def test_mistakes_are_told(sim: Simulator, path: str, body: object, says: str) -> None:

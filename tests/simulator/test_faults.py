@@ -59,14 +59,27 @@ TYPES = {
     "html": "text/html; charset=utf-8",
     "wrong_content_type": "text/plain; charset=utf-8",
 }
+# What these do to each dialect is tested with ``garble``.
+GARBLED = {
+    "no_usage",
+    "late_usage",
+    "no_finish",
+    "single_characters",
+    "no_indexes",
+    "zero_indexes",
+    "cumulative",
+}
 SILENT = {"reset", "hang", "hang_mid_stream"}
 
 
 def test_every_fault_is_tested_here() -> None:
     limits = {f"{name}_{period}" for name in ("rate_limit", "tokens") for period in Period}
-    assert set(FAULTS) == set(BENT) | SILENT | limits | {str(status) for status in STATUSES}
-    assert set(faults_of(Generic())) == set(FAULTS)
-    assert {row.limit for row in FAULTS.values() if row.limit} == {(m, p) for m in Metric for p in Period}
+    one_way = {"input_tokens_minute", "output_tokens_minute"}
+    assert set(FAULTS) == set(BENT) | SILENT | GARBLED | limits | one_way | {str(status) for status in STATUSES}
+    assert set(faults_of(Generic())) == set(FAULTS) - one_way
+    both_ways = {(metric, period) for metric in (Metric.REQUESTS, Metric.TOKENS) for period in Period}
+    minutes = {(metric, Period.MINUTE) for metric in Metric}
+    assert {row.limit for row in FAULTS.values() if row.limit} == both_ways | minutes
 
 
 def test_every_row_refuses_or_bends() -> None:

@@ -150,7 +150,10 @@ def after_a_call(**call: Any) -> dict[str, Any]:
         "model": SIGNED,
         "messages": [
             {"role": "user", "content": "Use the tool"},
-            {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "weather"}, **call}]},
+            {
+                "role": "assistant",
+                "tool_calls": [{"id": "a", "function": {"name": "weather", "arguments": "{}"}, **call}],
+            },
             {"role": "tool", "tool_call_id": "a", "content": "Sunny"},
         ],
     }

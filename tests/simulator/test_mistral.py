@@ -176,7 +176,11 @@ def tool_turn(call: str, result: str) -> dict[str, Any]:
         "model": MODEL,
         "messages": [
             {"role": "user", "content": "Use the tool"},
-            {"role": "assistant", "content": "", "tool_calls": [{"id": call, "function": {"name": "weather"}}]},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": call, "function": {"name": "weather", "arguments": "{}"}}],
+            },
             {"role": "tool", "tool_call_id": result, "content": "Sunny"},
         ],
     }

@@ -30,6 +30,8 @@ async def test_each_provider_has_its_own_url_shape(sim: Simulator) -> None:
         "openrouter": f"{start}/openrouter/api/v1",
         "gemini": f"{start}/gemini/v1beta/openai",
         "mistral": f"{start}/mistral/v1",
+        "anthropic": f"{start}/anthropic/v1",
+        "openai-responses": f"{start}/openai-responses/v1",
         "generic": f"{start}/generic/v1",
     }
 
@@ -38,8 +40,18 @@ async def test_every_provider_answers(sim: Simulator) -> None:
     for name, provider in sim.providers.items():
         model = next(iter(provider.models))
         path = sim.base_url(name).removeprefix(f"http://127.0.0.1:{sim.port}")
-        got = await exchange(sim, f"{path}/chat/completions", ask(model))
-        assert json.loads(got.body)["choices"][0]["message"]["content"] == f"{name}/{model} here. You said: Hello there"
+        match provider.dialect.endpoint:
+            case "/messages":
+                version = ("anthropic-version: 2023-06-01",)
+                got = await exchange(sim, f"{path}/messages", ask(model, max_tokens=99), headers=version)
+                text = json.loads(got.body)["content"][0]["text"]
+            case "/responses":
+                got = await exchange(sim, f"{path}/responses", {"model": model, "input": "Hello there"})
+                text = json.loads(got.body)["output"][0]["content"][0]["text"]
+            case chat:
+                got = await exchange(sim, f"{path}{chat}", ask(model))
+                text = json.loads(got.body)["choices"][0]["message"]["content"]
+        assert text == f"{name}/{model} here. You said: Hello there"
         assert (await exchange(sim, f"{path}/models", method="GET")).status == 200
 
 
