@@ -33,6 +33,7 @@ from chain429.upstream import HttpUpstream, Upstream
 from chain429.vault import MASTER_KEY, Vault
 from chain429.web.api import Api
 from chain429.web.auth import Doors, Peer, digest, kept_token
+from chain429.web.own import OwnKeys
 from chain429.web.pages import pages_app
 from chain429.web.server import Listener, api_runner, pages_runner
 
@@ -154,6 +155,7 @@ class App:
         self._http = HttpUpstream(clock) if upstream is None else None
         self.log = log.RequestLog(self.store, _soon)
         self.engine = Engine(config, self.ledger, upstream or self._http_upstream(), self.log, clock, self.redact)
+        self._own_keys = OwnKeys()
         self._doors = self._make_doors()
         self._seen = _stamp(path)
         self._tasks: list[asyncio.Task[None]] = []
@@ -165,11 +167,20 @@ class App:
         return self._http
 
     def _make_doors(self) -> Doors:
-        return Doors([self.client_token, *(token.reveal() for token in self.config.tokens)], self.proxied)
+        return Doors(
+            [self.client_token, *(token.reveal() for token in self.config.tokens)],
+            self.proxied,
+            trust_loopback=self.config.trust_loopback,
+            own_keys=self._own_keys,
+        )
 
     def knows(self, headers: Mapping[str, str]) -> bool:
         """Whether a client token is among these headers."""
         return self._doors.client(headers) is not None
+
+    def lend(self, headers: Mapping[str, str], host: str) -> str | None:
+        """See ``Doors.lend``; None where no provider at ``host`` is called with the callers' own keys."""
+        return self._doors.lend(headers, host) if host in self.config.passing else None
 
     async def start(self) -> None:
         """Open the log and the listeners. Raises StartError; then nothing is left open."""

@@ -125,8 +125,8 @@ async def _simulate(port: int, time_scale: float, token_delay: float) -> None:
     try:
         click.echo("Simulated providers (any key that begins with 'sim-' is good):")
         for name in simulator.providers:
-            click.echo(f"  {name:<11} {simulator.base_url(name)}")
-        click.echo(f"  control     http://127.0.0.1:{simulator.port}/control")
+            click.echo(f"  {name:<16} {simulator.base_url(name)}")
+        click.echo(f"  control          http://127.0.0.1:{simulator.port}/control")
         await stop.wait()
     finally:
         await simulator.stop()
@@ -160,6 +160,8 @@ async def _check(config: Config) -> bool:
                 fine, words = await _try_key(upstream, config, endpoint, credential)
                 good = good and fine
                 click.echo(f"  {'ok  ' if fine else 'FAIL'} {credential}: {redact(words)}")
+            if endpoint.passing:
+                click.echo(f"  ok   {endpoint.passing}: not tried: each request brings its key")
     finally:
         await upstream.close()
     return good

@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from chain429.clock import Clock
@@ -20,7 +20,7 @@ from chain429.config import Config, Endpoint
 from chain429.errors import ConnectFailed, TimedOut, UpstreamError, WireError
 from chain429.routing.affinity import Affinity
 from chain429.routing.capacity import Capacities
-from chain429.routing.chain import Chain, Provider, Target
+from chain429.routing.chain import Chain, Provider, Target, is_callers
 from chain429.routing.failure import failure_in_answer, read_failure
 from chain429.routing.headers import read_headers
 from chain429.routing.ledger import Ledger, Refusal
@@ -35,6 +35,7 @@ from chain429.wire.dialect import AnswerStream, ClientRequest, Exchange, Problem
 from chain429.wire.events import Seen
 from chain429.wire.exchange import droppable
 from chain429.wire.exchange import exchange as translate
+from chain429.wire.own import OwnKey
 
 _log = logging.getLogger("chain429.engine")
 
@@ -57,7 +58,7 @@ _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_
 class Call:
     """One request on its way. ``at`` is Unix seconds, ``started`` the monotonic clock at its arrival; ``patience`` is
     how many seconds it may wait in all for a target to free, None for as many as are configured; ``session`` is what a
-    header says that it belongs to, empty for nothing."""
+    header says that it belongs to, empty for nothing; ``own`` is the key that it brings for a provider."""
 
     id: str
     request: ClientRequest
@@ -72,6 +73,7 @@ class Call:
     waited: float = 0.0
     calls: int = 0
     lost: tuple[str, ...] = ()
+    own: OwnKey | None = None
 
 
 class Reply(NamedTuple):
@@ -130,8 +132,9 @@ class Engine:
     async def run(self, call: Call) -> Reply:
         """Walk down the chain until a target serves the request or none is left. Never raises but for cancellation."""
         config = self._config
+        barred = _lend(call, config.endpoints[call.chain.passing]) if call.chain.passing else {}
         conversation = call.request.conversation(call.session) if call.chain.keeps else None
-        walk = self._walk(call, conversation)
+        walk = self._walk(call, conversation, barred)
         outcomes: dict[Target, Outcome] = {}
         try:
             while True:
@@ -158,13 +161,13 @@ class Engine:
             self._record(call, None, None, 500, "failed", error=f"a fault in chain429: {type(error).__name__}")
             raise
 
-    def _walk(self, call: Call, conversation: Conversation | None) -> Walk:
+    def _walk(self, call: Call, conversation: Conversation | None, barred: Mapping[Target, Refusal]) -> Walk:
         home = None
         if conversation is not None and conversation.begun:
             home = self._affinity.home(call.chain, conversation.key, self._clock.now())
         request = call.request
         need = Need(size=request.size, most=request.max_tokens, wants=request.wants)
-        return Walk(call.chain, need, self._ledger, home)
+        return Walk(call.chain, need, self._ledger, home, barred)
 
     def _remember(self, call: Call, conversation: Conversation | None, target: Target) -> None:
         """The prompt is in that target's cache from now on."""
@@ -268,7 +271,7 @@ class Engine:
                 side = _side(endpoint, provider, target.model)
                 exchange = translate(call.request, side, refused, call.id, int(call.at))
                 call.lost = exchange.lost
-                answer = await self._upstream.send(_outgoing(exchange, endpoint, target))
+                answer = await self._upstream.send(_outgoing(call, exchange, endpoint, target))
                 now = self._clock.now()
                 self._ledger.observe(lease, read_headers(provider.family, answer.headers, now), now)
                 result = await self._judge(call, provider, target, exchange, answer, lease, began)
@@ -286,6 +289,8 @@ class Engine:
             return result
         if answer is not None:
             answer.close()
+        if call.own is not None:
+            result = replace(result, reason=call.own.hide(result.reason))
         self._learn(call, lease, result, began, (None, None))
         return result
 
@@ -304,6 +309,8 @@ class Engine:
         if not 200 <= answer.status < 300:
             body = await answer.read(MAX_ERROR_BODY)
             await answer.finish()
+            if call.own is not None:
+                body = call.own.hide(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
             if 300 <= answer.status < 400:
                 return Outcome.of(Kind.FAILED, "it redirects, which is not followed", status=answer.status)
             return classify(read_failure(answer.status, answer.headers, body), provider.provision, self._clock.now())
@@ -313,20 +320,20 @@ class Engine:
             seen, out = exchange.answer(body)
             if seen.error is None and seen.meaningful:
                 return _Served(target, lease, began, None, None, seen, out)
-            return self._in_answer(provider, answer, seen)
+            return self._in_answer(call, provider, answer, seen)
         if kind in ("application/json", "text/html"):
             body = await answer.read(MAX_ERROR_BODY)
             await answer.finish()
             seen, _ = exchange.answer(body)
             if seen.error is None:
                 return Outcome.of(Kind.FAILED, "it sent a whole answer where a stream was asked for", status=200)
-            return self._in_answer(provider, answer, seen)
+            return self._in_answer(call, provider, answer, seen)
         stream = exchange.stream()
         held: list[bytes] = []
         while chunk := await answer.chunk():
             held.append(stream.feed(chunk))
             if stream.seen.error is not None:
-                return self._in_answer(provider, answer, stream.seen)
+                return self._in_answer(call, provider, answer, stream.seen)
             if stream.seen.meaningful:
                 return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
             if stream.seen.ended:
@@ -334,13 +341,14 @@ class Engine:
         held.append(stream.close())
         if stream.seen.meaningful and stream.seen.error is None:
             return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
-        return self._in_answer(provider, answer, stream.seen)
+        return self._in_answer(call, provider, answer, stream.seen)
 
-    def _in_answer(self, provider: Provider, answer: Answer, seen: Seen) -> Outcome:
+    def _in_answer(self, call: Call, provider: Provider, answer: Answer, seen: Seen) -> Outcome:
         """What a success that is none amounts to: an error inside, or nothing at all."""
         if seen.error is None:
             return Outcome.of(Kind.FAILED, "its answer ended before it said anything", status=answer.status)
-        failure = failure_in_answer(seen.error.error, headers=answer.headers)
+        error = seen.error.error if call.own is None else call.own.hide_in(seen.error.error)
+        failure = failure_in_answer(error, headers=answer.headers)
         return classify(failure, provider.provision, self._clock.now())
 
     def _serve(self, call: Call, served: _Served, endpoint: Endpoint) -> Reply:
@@ -447,9 +455,14 @@ class Engine:
         limited = bool(kinds & _LIMIT_KINDS) or any(
             wait.limited for target, wait in waits.items() if target not in outcomes
         )
+        unknown = _refused_own(call, outcomes, waits) if call.chain.passing else None
         rejected = next((outcome for outcome in outcomes.values() if outcome.kind is Kind.REJECTED), None)
         unfit = kinds <= _FINAL_KINDS and not limited
-        if rejected and unfit:
+        if unknown is not None:
+            # Tools renew their login when they are told so, and then come back.
+            message = f"Chain '{call.chain.name}' needs your own key, which is missing or was refused. {trail}."
+            problem = Problem(unknown, message, "authentication_error", "invalid_api_key", None, details)
+        elif rejected and unfit:
             status = rejected.status if rejected.status and 400 <= rejected.status < 500 else 400
             message = f"Every provider that was asked refused the request. {trail}."
             problem = Problem(status, message, "invalid_request_error", "request_rejected", rejected.param, details)
@@ -569,7 +582,9 @@ class Stream:
         self._answer.close()
         error = self._stream.seen.error
         if error is not None:
-            reason = f"{reason}: {failure_in_answer(error.error).message or 'it did not say which'}"
+            own = self._call.own
+            told = failure_in_answer(error.error if own is None else own.hide_in(error.error))
+            reason = f"{reason}: {told.message or 'it did not say which'}"
         reason = self._engine._redact(reason)
         self._end(Outcome.of(Kind.BROKEN, reason, status=200))
         target = self._served.target
@@ -592,7 +607,38 @@ def _side(endpoint: Endpoint, provider: Provider, model: str) -> Side:
     return Side(provider.id, endpoint.dialect, model, endpoint.cleanup, most, endpoint.vendor)
 
 
-def _outgoing(exchange: Exchange, endpoint: Endpoint, target: Target) -> UpstreamRequest:
+def _lend(call: Call, endpoint: Endpoint) -> dict[Target, Refusal]:
+    """Give the call's chain the accounts of the key that it brings. Returns the targets that are not for a call without
+    a key for this provider."""
+    own = call.own
+    if own is not None and own.host in (None, endpoint.host):
+        call.chain = call.chain.of_caller(own.caller)
+        return {}
+    reason = f"the request brings no key of its own for {endpoint.name}"
+    refusal = Refusal(None, reason, for_all=False, unfit="key")
+    return {target: refusal for target in call.chain.targets if is_callers(target.account)}
+
+
+def _refused_own(call: Call, outcomes: Mapping[Target, Outcome], waits: Mapping[Target, Refusal]) -> int | None:
+    """The HTTP status where a caller's key is what is missing: it was refused, or nothing but it would do."""
+    for target in call.chain.targets:
+        outcome, wait = outcomes.get(target), waits.get(target)
+        if not is_callers(target.account):
+            continue
+        if outcome is not None and outcome.status in (401, 403) and outcome.kind is Kind.UNAUTHORIZED:
+            return outcome.status
+        if outcome is None and wait is not None and wait.state == "refused":
+            return 401
+    alone = all(target in waits and waits[target].unfit == "key" for target in call.chain.targets)
+    return 401 if alone else None
+
+
+def _outgoing(call: Call, exchange: Exchange, endpoint: Endpoint, target: Target) -> UpstreamRequest:
+    if call.own is not None and target.credential == endpoint.passing:
+        native = endpoint.vendor and call.request.dialect.name == endpoint.dialect
+        shown = call.own.headers(endpoint.auth, native=native)
+    else:
+        shown = endpoint.authorization(target.credential)
     headers = {
         "content-type": "application/json",
         "accept": "application/json, text/event-stream",
@@ -600,7 +646,7 @@ def _outgoing(exchange: Exchange, endpoint: Endpoint, target: Target) -> Upstrea
         "user-agent": USER_AGENT,
         **exchange.headers,
         **endpoint.headers,
-        **endpoint.authorization(target.credential),
+        **shown,
     }
     return UpstreamRequest(endpoint.base_url + exchange.path, headers, exchange.body, endpoint.timeouts.connect)
 

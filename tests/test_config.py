@@ -494,3 +494,72 @@ def test_either_name_of_a_key_will_do_and_the_usual_one_goes_first() -> None:
 )  # fmt: skip
 def test_only_loopback_is_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+# The callers' own keys.
+
+
+def test_a_provider_may_be_called_with_the_callers_own_key() -> None:
+    config = read("""
+        providers:
+          groq:
+          anthropic: {keys: [passthrough], limits: {rpm: 9}}
+          mixed: {preset: openai, keys: [env:A1, {key: passthrough, priority: 2, rpm: 5}], strategy: priority}
+        chains:
+          default: [groq/m, anthropic/claude, anthropic/other]
+          mixed: [mixed/gpt, groq/m]
+          fast: [groq/m]
+        aliases: {pin: anthropic/x}
+    """)
+    [own] = config.providers["anthropic"].credentials
+    assert (own.id, own.account) == ("anthropic/passthrough", "~anthropic")
+    assert own.limits == (Limit("requests", Window.MINUTE, 9),)
+    stored, own = config.providers["mixed"].credentials
+    assert (stored.account, own.account, own.priority) == ("mixed:mixed/A1", "~mixed", 2)
+    assert own.limits == (Limit("requests", Window.MINUTE, 5),)
+    assert config.endpoints["anthropic"].passing == "anthropic/passthrough"
+    assert config.endpoints["anthropic"].secrets == {}
+    assert list(config.endpoints["mixed"].secrets) == ["mixed/A1"]
+    assert config.endpoints["groq"].passing is None
+    assert config.passing == {"api.anthropic.com", "api.openai.com"}
+    chains = ("default", "mixed", "fast", "pin", "groq/x", "mixed/x")
+    passing = [found.passing for name in chains if (found := config.resolve(name))]
+    assert passing == ["anthropic", "mixed", "", "anthropic", "", "mixed"]
+    assert config.warnings == ()
+    assert read(SMALL).passing == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "providers: {anthropic: {keys: passthrough}, openai: {keys: passthrough}}\n"
+            "chains:\n  default: [anthropic/a, anthropic/b]\n  both: [anthropic/a, openai/b]\n",
+            "4: chains.both.1: 'openai/b': a caller's key is for one provider only, in this chain for 'anthropic'",
+        ),
+        (
+            "providers: {anthropic: {keys: [{key: passthrough, account: mine}]}}\nchains: {default: [anthropic/a]}\n",
+            "1: providers.anthropic.keys.0.account: each caller's key has an account of its own",
+        ),
+        (
+            "providers: {anthropic: {keys: [passthrough, passthrough]}}\nchains: {default: [anthropic/a]}\n",
+            "1: providers.anthropic.keys.1: is there twice: the same as number 1 of the list",
+        ),
+    ],
+)
+def test_what_a_callers_own_key_can_not_be(text: str, fault: str) -> None:
+    assert faults(text) == [fault]
+
+
+def test_a_callers_own_key_that_is_sent_unencrypted_is_warned_of() -> None:
+    [warning] = read(providers("{base_url: 'http://x.test/v1', keys: passthrough}")).warnings
+    assert "sent unencrypted" in warning
+
+
+def test_trust_in_this_machine_is_off_and_told_where_it_is_on() -> None:
+    assert read(SMALL).trust_loopback is False
+    config = read(SMALL + "trust_loopback: true\n")
+    assert config.trust_loopback is True
+    assert config.warnings == (
+        "chain429.yaml:3: trust_loopback: every program on this machine may use the API without a token",
+    )

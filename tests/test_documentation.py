@@ -108,7 +108,7 @@ ENVIRON = {
 def test_the_example_is_valid() -> None:
     config = parse(EXAMPLE, ENVIRON, file="chain429.example.yaml")
     assert config.warnings == ()
-    assert list(config.providers) == ["groq", "cerebras", "openrouter", "cloudflare", "home"]
+    assert list(config.providers) == ["groq", "cerebras", "openrouter", "cloudflare", "anthropic", "home"]
     assert len(config.chains["default"].tiers) == 3
     assert len(config.chains["default"].targets) == 5
 

@@ -16,7 +16,7 @@ from chain429.config.schema import REFERENCES, VARIABLE, ChainFile, ConfigFile, 
 from chain429.config.values import DEFAULT_CHAIN, Config, Endpoint, Secret, Timeouts
 from chain429.errors import StoreError
 from chain429.routing.breaker import BreakerPolicy
-from chain429.routing.chain import Chain, Cost, Credential, Entry, Limit, Provider
+from chain429.routing.chain import CALLERS, Chain, Cost, Credential, Entry, Limit, Provider, is_callers
 from chain429.routing.headers import Metric
 from chain429.routing.status import Tier
 from chain429.routing.window import Window
@@ -40,6 +40,8 @@ _LIMITS: dict[str, tuple[Metric, Window | None]] = {
 
 _COSTS: dict[Tier, Cost] = {"free": Cost.FREE, "local": Cost.FREE, "trial": Cost.TRIAL, "paid": Cost.PAID}
 
+# In place of a key: whoever calls brings one.
+_PASSTHROUGH = "passthrough"
 # What the gateway says itself; "authorization" is made of a key.
 _OWN_HEADERS = {
     *("accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"),
@@ -83,6 +85,8 @@ class Build:
         listen, pages = _split(file.listen), _split(file.pages)
         if listen == pages and listen[1] and not self.places.is_spoilt("listen"):
             self.fault("is also the address of 'listen': each needs its own", "pages")
+        if file.trust_loopback:
+            self._warn("every program on this machine may use the API without a token", "trust_loopback")
         self.places.raise_faults()
         return Config(
             listen=listen,
@@ -101,6 +105,8 @@ class Build:
             aliases=dict(file.aliases),
             source=self.places.file,
             warnings=tuple(self.warnings),
+            trust_loopback=file.trust_loopback,
+            passing=frozenset(endpoint.host for endpoint in endpoints.values() if endpoint.passing),
         )
 
     def _preset(self, name: str, section: ProviderFile) -> Preset | None:
@@ -128,7 +134,9 @@ class Build:
         values = self._variables(f"{url} {models_url}", name, section, preset)
         credentials, secrets = self._credentials(name, section, preset)
         headers, header_secrets = self._headers(name, section)
-        if any(secrets.values()) and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
+        passing = next((key.id for key in credentials if is_callers(key.account)), None)
+        keyed = any(secrets.values()) or passing is not None
+        if keyed and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
             self._warn("its key is sent unencrypted: 'https://' is safer", "providers", name, "base_url")
         provider = Provider(
             name,
@@ -161,6 +169,7 @@ class Build:
             terms=preset.terms,
             free=preset.free,
             header_secrets=header_secrets,
+            passing=passing,
         )
         return provider, endpoint
 
@@ -219,13 +228,19 @@ class Build:
                 self.fault(f"is there twice: the same as number {places[key.key] + 1} of the list", *where)
                 continue
             places[key.key] = index
+            limits = _limits({**common, **key.model_dump(exclude_none=True)})
+            if key.key == _PASSTHROUGH:
+                if key.account is not None:
+                    self.fault("each caller's key has an account of its own", *where, "account")
+                passed = Credential(f"{name}/{_PASSTHROUGH}", f"{CALLERS}{name}", key.priority, key.weight, limits)
+                credentials.append(passed)
+                continue
             secret = self._secret(key.key, *where)
             if secret and any(other and other.reveal() == secret.reveal() for other in secrets.values()):
                 self._warn("is the same key as another one of the list, so it adds nothing", *where)
-            identifier = _unused(f"{name}/{_label(key.key, index)}", secrets)
+            identifier = _unused(f"{name}/{_label(key.key, index)}", {*secrets, f"{name}/{_PASSTHROUGH}"})
             secrets[identifier] = secret
             account = f"{name}:{key.account or identifier}"
-            limits = _limits({**common, **key.model_dump(exclude_none=True)})
             credentials.append(Credential(identifier, account, key.priority, key.weight, limits))
         return tuple(credentials), secrets
 
@@ -312,6 +327,7 @@ class Build:
         tiers: list[tuple[Entry, ...]] = []
         seen: set[str] = set()
         left_out = False
+        passing = ""
         for index, texts in enumerate(section.targets):
             where = (*there, index)
             if not texts:
@@ -325,6 +341,11 @@ class Build:
                 if not self._is_target(text, *where):
                     continue
                 if provider in providers:
+                    if providers[provider].passing:
+                        passing = passing or provider
+                        if passing != provider:
+                            words = f"a caller's key is for one provider only, in this chain for '{passing}'"
+                            self.fault(f"{quoted(text)}: {words}", *where)
                     tier.append(Entry.of(providers[provider], model))
                 left_out = left_out or not self.file.providers[provider].enabled
             if tier:
@@ -333,7 +354,8 @@ class Build:
             self.fault("has no targets", "chains", name)
         elif left_out and not tiers:
             self.fault("every provider in it is disabled", "chains", name)
-        return Chain(name, tuple(tiers), self.file.affinity if section.affinity is None else section.affinity)
+        affinity = self.file.affinity if section.affinity is None else section.affinity
+        return Chain(name, tuple(tiers), affinity, passing)
 
     def _is_target(self, text: str, *where: str | int) -> bool:
         """Whether it is a model of a provider that is configured, if only a disabled one; else a fault."""

@@ -99,7 +99,8 @@ class ModelFile(Abilities):
 
 
 class KeyFile(LimitsFile):
-    """One key with what belongs to it; ``key`` is a reference (env:NAME, file:PATH) or, with a warning, the key."""
+    """One key with what belongs to it; ``key`` is a reference (env:NAME, file:PATH), ``passthrough`` for that of
+    whoever calls or, with a warning, the key."""
 
     key: str = Field(min_length=1, repr=False)
     account: str | None = None
@@ -174,6 +175,7 @@ class ConfigFile(_Section):
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:4290"
     pages: Annotated[str, AfterValidator(_address)] = "127.0.0.1:4291"
     tokens: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(strict=False)] = Field((), repr=False)
+    trust_loopback: bool = False
     strict: bool = False
     patience: float = Field(30, ge=0, le=300)
     affinity: bool = True

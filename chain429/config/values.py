@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
+from urllib.parse import urlsplit
 
 from chain429.catalog import Free, ModelList
 from chain429.routing.breaker import BreakerPolicy
@@ -48,7 +49,8 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """How to talk to one provider. ``secrets`` by credential id; None for a server that wants no key.
+    """How to talk to one provider. ``secrets`` by credential id; None for a server that wants no key. ``passing`` is
+    the id of the credential that stands for the callers' own keys, if these are taken; it has no secret.
 
     ``vendor``: it is the one that made its dialect. ``header_secrets`` are those values of ``headers`` that came from a
     reference."""
@@ -69,6 +71,11 @@ class Endpoint:
     free: Free | None
     header_secrets: tuple[Secret, ...] = ()
     vendor: bool = False
+    passing: str | None = None
+
+    @property
+    def host(self) -> str:
+        return (urlsplit(self.base_url).hostname or "").rstrip(".")
 
     def authorization(self, credential: str) -> dict[str, str]:
         """The header that shows the credential to the provider; none where it wants no key."""
@@ -84,7 +91,8 @@ class Endpoint:
 class Config:
     """Everything that was configured, complete and consistent.
 
-    ``source`` says where it came from, for people; ``warnings`` what is allowed but unwise.
+    ``source`` says where it came from, for people; ``warnings`` what is allowed but unwise. ``passing`` are the hosts
+    of the providers that are called with the callers' own keys.
     """
 
     listen: tuple[str, int]
@@ -104,6 +112,8 @@ class Config:
     source: str
     warnings: tuple[str, ...] = ()
     simulated: bool = False
+    trust_loopback: bool = False
+    passing: frozenset[str] = frozenset()
 
     def secrets(self) -> Iterable[Secret]:
         """Every secret there is, for the redaction at the sinks."""
@@ -145,7 +155,8 @@ class Config:
         provider, _, model = name.partition("/")
         if provider not in self.providers or not model:
             return None
-        return Chain(name, ((Entry.of(self.providers[provider], model),),), self.affinity)
+        passing = provider if self.passing and self.providers[provider].passing else ""
+        return Chain(name, ((Entry.of(self.providers[provider], model),),), self.affinity, passing)
 
 
 def _anew(entry: Entry, providers: Mapping[str, Provider]) -> Entry:

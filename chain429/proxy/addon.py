@@ -124,7 +124,9 @@ class Addon:
             _log.error("chain429 can't start: %s", error)
             return False
         self.app = app
-        self._steering.gateway = Gateway(_reachable(app.api), lambda: app.config.proxy_hosts, app.knows, app.proxied)
+        self._steering.gateway = Gateway(
+            _reachable(app.api), lambda: app.config.proxy_hosts, app.knows, app.proxied, app.lend
+        )
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
         self._announce(app)

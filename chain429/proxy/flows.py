@@ -10,14 +10,15 @@ from collections.abc import Container, Mapping
 from mitmproxy import connection, http
 
 from chain429.web.auth import TOKEN_HEADER
+from chain429.web.own import TICKET_HEADER
 from chain429.wire.chat import CHAT
 from chain429.wire.dialect import Problem
 
 # In the metadata of a flow that was steered.
 STEERED = "chain429"
 
-# A tool's own credentials: nothing needs them any more, and flows are shown and written to files.
-_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", TOKEN_HEADER)
+# A tool's own credentials: nothing needs them here any more, and flows are shown and written to files.
+_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", TOKEN_HEADER, TICKET_HEADER)
 _PARAMETERS = ("key", "api_key", "api-key", "access_token")
 
 # mitmproxy shows it as a sign beside the flow.
@@ -29,12 +30,15 @@ _KEPT_BYTES = 8 * 1024 * 1024
 
 def covered(host: str | None, hosts: Container[str]) -> bool:
     """Whether ``host`` is among ``hosts`` (lower case). Upper case, a dot at the end and a port make no difference."""
-    if not host:
-        return False
+    return bool(host) and plain_host(host or "") in hosts
+
+
+def plain_host(host: str) -> str:
+    """A host's name as the configuration has it: in lower case, without port and dot at the end."""
     name, separator, port = host.rpartition(":")
     if separator and port.isdigit() and ":" not in name:
         host = name
-    return host.lower().rstrip(".") in hosts
+    return host.lower().rstrip(".")
 
 
 def drop_credentials(request: http.Request) -> None:
@@ -46,14 +50,12 @@ def drop_credentials(request: http.Request) -> None:
             del request.query[name]
 
 
-def from_a_page(headers: Mapping[str, str]) -> bool:
-    """Whether a browser sent this for a web page: any page can make it do so, without the user's knowledge."""
-    site = headers.get("sec-fetch-site", "none")
-    return headers.get("origin", "").startswith(("http://", "https://", "null")) or site != "none"
+def steer(flow: http.HTTPFlow, address: tuple[str, int], ticket: str | None = None) -> None:
+    """Point a flow at the gateway. The client's Host header stays, so the flow is still shown by the name asked for.
 
-
-def steer(flow: http.HTTPFlow, address: tuple[str, int]) -> None:
-    """Point a flow at the gateway. The client's Host header stays, so the flow is still shown by the name asked for."""
+    ``ticket`` stands for the key that the gateway was lent."""
+    if ticket:
+        flow.request.headers[TICKET_HEADER] = ticket
     # The request's own properties would rewrite the Host header.
     flow.request.data.host, flow.request.data.port = address
     flow.request.data.scheme = b"http"

@@ -12,9 +12,9 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from chain429.config import ProxyFile
 from chain429.proxy.fence import is_loopback
-from chain429.proxy.flows import STEERED, Kept, annotate, covered, drop_credentials, from_a_page, refuse, steer
+from chain429.proxy.flows import STEERED, Kept, annotate, covered, drop_credentials, plain_host, refuse, steer
 from chain429.proxy.host import addon
-from chain429.web.auth import Peer
+from chain429.web.auth import Peer, from_a_page
 
 _NO_TOKEN = "The client token is missing or wrong. Programs on this machine need none; web pages and other machines do."  # noqa: S105  no token
 
@@ -24,13 +24,16 @@ class Gateway:
     """The running gateway, as far as the proxy needs to know it.
 
     ``hosts`` gives the covered ones as they are configured now. ``knows`` says whether a client token is among headers.
-    What is in ``proxied`` needs no token: the addresses from which the proxy's own connections come.
+    What is in ``proxied`` needs no token: the addresses from which the proxy's own connections come. ``lend`` takes
+    over the key among headers for a host and gives a ticket for it, where the provider at that host is called with the
+    caller's own key.
     """
 
     address: tuple[str, int]
     hosts: Callable[[], Collection[str]]
     knows: Callable[[Mapping[str, str]], bool]
     proxied: set[Peer]
+    lend: Callable[[Mapping[str, str], str], str | None]
 
 
 class Steering:
@@ -62,16 +65,20 @@ class Steering:
         if not self._covers_flow(flow):
             return
         welcome = self.gateway is not None and self._welcome(flow, self.gateway)
+        dealt_with = not flow.live or flow.response or flow.error
+        ticket = None
+        if self.gateway is not None and welcome and not dealt_with:
+            ticket = self.gateway.lend(flow.request.headers, _asked_host(flow))
         # Before anything else, for a flow that failed is shown and written to files as well.
         drop_credentials(flow.request)
-        if not flow.live or flow.response or flow.error:
+        if dealt_with:
             return
         if self.gateway is None:
             refuse(flow, 503, "chain429 is starting or stopping; try again.", "not_running")
         elif not welcome:
             refuse(flow, 401, _NO_TOKEN, "invalid_api_key")
         else:
-            steer(flow, self.gateway.address)
+            steer(flow, self.gateway.address, ticket)
             self._led.add(flow.client_conn.peername)
 
     def _covers_flow(self, flow: http.HTTPFlow) -> bool:
@@ -113,6 +120,12 @@ class Steering:
 
     def client_disconnected(self, client: Client) -> None:
         self._led.discard(client.peername)
+
+
+def _asked_host(flow: http.HTTPFlow) -> str:
+    """Whose service a request is for: the key in it is for nobody else."""
+    mode = flow.client_conn.proxy_mode
+    return plain_host(mode.address[0] if isinstance(mode, ReverseMode) else flow.request.pretty_host)
 
 
 def _somebody_looks() -> bool:

@@ -24,7 +24,7 @@ _MOST = 1000
 
 
 class Capacities:
-    """The capacity headers of each chain, by its name.
+    """The capacity headers of each chain, by its name, and of each caller that brings a key of its own.
 
     - ``x-chain429-remaining-requests`` and ``-tokens``: so many are left, at least, over all of its targets;
     - ``x-chain429-reset-requests`` and ``-tokens``: whole seconds until there is more.
@@ -47,13 +47,14 @@ class Capacities:
 
     def headers(self, chain: Chain, now: float, *, exact: bool = False) -> Mapping[str, str]:
         """As they are now, or were within the last second. ``exact``: as they are now."""
-        made = self._made.get(chain.name)
+        name = f"{chain.name} {chain.caller}" if chain.caller else chain.name
+        made = self._made.get(name)
         if made is not None and 0 <= now - made[0] < _OLDEST and not exact:
             return made[1]
         if len(self._made) >= _MOST:
             self._made.clear()
         headers = self._headers(chain, now)
-        self._made[chain.name] = (now, headers)
+        self._made[name] = (now, headers)
         return headers
 
     def _headers(self, chain: Chain, now: float) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from fnmatch import fnmatchcase
 
@@ -10,6 +10,21 @@ from chain429.routing.fit import UNKNOWN, Capabilities, Models
 from chain429.routing.headers import Metric
 from chain429.routing.outcome import Provision
 from chain429.routing.window import Window
+
+# How the accounts begin of callers that bring their own key; no provider's name does. What is learned of them is of no
+# use after a restart, nor may it be kept.
+CALLERS = "~"
+_CALLER = "#"
+
+
+def is_callers(account: str) -> bool:
+    """Whether a key that the caller brings is behind it."""
+    return account.startswith(CALLERS)
+
+
+def configured_account(account: str) -> str:
+    """The account that the configuration knows: one stands there for those of all callers."""
+    return account.partition(_CALLER)[0] if is_callers(account) else account
 
 
 class Strategy(StrEnum):
@@ -40,7 +55,8 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One API key, by id: the key itself is not known here. ``account`` is unique over all providers."""
+    """One API key, by id: the key itself is not known here. ``account`` is unique over all providers; where each caller
+    brings a key, it is that of ``is_callers``."""
 
     id: str
     account: str
@@ -68,6 +84,11 @@ class Provider:
     cost: Cost = Cost.FREE
     free_models: tuple[str, ...] = ()
     models: Models = field(default_factory=Models, hash=False)
+
+    @property
+    def passing(self) -> bool:
+        """Whether it is called with a key that the caller brings."""
+        return any(is_callers(credential.account) for credential in self.credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +142,25 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Tiers in strict order; the entries of one tier are of equal rank. ``affinity``: conversations are kept where
-    they are, by the rule of ``routing.affinity``."""
+    they are, by the rule of ``routing.affinity``. ``passing``: the provider that is called with the caller's own key,
+    if one is; ``caller``: whose accounts its targets have there (see ``of_caller``).
+    """
 
     name: str
     tiers: tuple[tuple[Entry, ...], ...]
     affinity: bool = True
+    passing: str = ""
+    caller: str = ""
+
+    def of_caller(self, caller: str) -> Chain:
+        """The same for one caller that brings a key, with accounts of its own. ``caller`` tells keys apart."""
+        tiers = tuple(
+            tuple(_of_caller(entry, caller) for entry in tier)
+            if any(entry.provider.id == self.passing for entry in tier)
+            else tier
+            for tier in self.tiers
+        )
+        return replace(self, tiers=tiers, caller=caller)
 
     @property
     def keeps(self) -> bool:
@@ -136,3 +171,11 @@ class Chain:
     @property
     def targets(self) -> tuple[Target, ...]:
         return tuple(target for tier in self.tiers for entry in tier for target in entry.targets)
+
+
+def _of_caller(entry: Entry, caller: str) -> Entry:
+    targets = tuple(
+        replace(target, account=f"{target.account}{_CALLER}{caller}") if is_callers(target.account) else target
+        for target in entry.targets
+    )
+    return replace(entry, targets=targets)

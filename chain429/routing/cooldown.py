@@ -16,7 +16,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from chain429.routing.chain import Target
+from chain429.routing.chain import CALLERS, Target, is_callers
 from chain429.routing.outcome import Kind, Outcome, Scope
 from chain429.routing.saved import Json, members, number, text
 
@@ -88,6 +88,16 @@ Key = tuple[Scope, str, str]
 
 def _keys(target: Target) -> tuple[Key, ...]:
     """Every key under which this target can be benched."""
+    if target.account[:1] == CALLERS:
+        # What is behind the key of one caller says nothing of another's, nor does what that one may use.
+        account = target.account
+        return (
+            (Scope.MODEL, account, target.bucket),
+            (Scope.ENTRY, account, target.model),
+            (Scope.ACCOUNT, account, ""),
+            (Scope.CREDENTIAL, account, ""),
+            (Scope.PROVIDER, target.provider, ""),
+        )
     return (
         (Scope.MODEL, target.account, target.bucket),
         (Scope.ENTRY, target.provider, target.model),
@@ -196,7 +206,7 @@ class Cooldowns:
         """All that hold, or whose strikes still count, for ``restore``: by scope and the two ids of the key."""
         scopes: dict[str, dict[str, dict[str, Json]]] = {}
         for (scope, one, other), held in self._held.items():
-            if now - held.until < GROWTH[held.kind].longest:
+            if now - held.until < GROWTH[held.kind].longest and not is_callers(one):
                 scopes.setdefault(scope.value, {}).setdefault(one, {})[other] = {
                     "kind": held.kind.value,
                     "reason": held.reason,

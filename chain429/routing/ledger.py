@@ -13,7 +13,7 @@ from typing import Literal
 
 from chain429.routing.breaker import Breaker, BreakerPolicy
 from chain429.routing.bucket import Lesson, Room
-from chain429.routing.chain import Chain, Entry, Provider, Strategy, Target
+from chain429.routing.chain import Chain, Entry, Provider, Strategy, Target, is_callers
 from chain429.routing.cooldown import Cooldowns
 from chain429.routing.estimate import Estimates
 from chain429.routing.fit import excess, lack
@@ -54,7 +54,7 @@ class Refusal:
     limited: bool = False  # whether a rate limit or a quota is the cause
     known_until: float = math.inf  # from then on it is only believed: a request that would fail otherwise may try
     for_all: bool = True  # whatever the request needs
-    unfit: Literal["ability", "size"] | None = None  # what makes the request one that it will never serve
+    unfit: Literal["ability", "size", "key"] | None = None  # what makes the request one that it will never serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class Ledger:
             until = None if never else shortage.until
             unfit: Literal["size"] | None = "size" if never else None
             return Refusal(state, shortage.reason, until, not never, shortage.known_until, shortage.for_all, unfit)
-        ceiling = self._ceilings.get((target.provider, target.model))
+        ceiling = self._ceilings.get(_whose(target)) if self._ceilings else None
         if ceiling and need.size >= ceiling[0] and 0 <= now - ceiling[1] < _CEILING_SECONDS:
             return Refusal(None, f"a request of {ceiling[0]} bytes was too large for it", for_all=False, unfit="size")
         return None
@@ -275,10 +275,10 @@ class Ledger:
     def _remember_size(self, target: Target, size: int, now: float) -> None:
         if len(self._ceilings) >= _MOST:
             self._ceilings.clear()
-        before = self._ceilings.get((target.provider, target.model))
+        before = self._ceilings.get(_whose(target))
         if before and 0 <= now - before[1] < _CEILING_SECONDS:
             size = min(size, before[0])  # a larger one was under way when the smaller one did not fit
-        self._ceilings[target.provider, target.model] = (size, now)
+        self._ceilings[_whose(target)] = (size, now)
 
     def refuses_param(self, target: Target, name: str) -> None:
         """The model at this provider does not take the parameter: do not send it again."""
@@ -299,7 +299,7 @@ class Ledger:
         self.breaker(target.provider).reset()
         self._closed.clear()
         self._orders.clear()
-        self._ceilings.pop((target.provider, target.model), None)
+        self._ceilings.pop(_whose(target), None)
 
     def order_tier(self, tier: Sequence[Entry], need: Need, now: float) -> Sequence[Entry]:
         """The entries of one tier, the one with most headroom for this request first."""
@@ -412,7 +412,9 @@ class Ledger:
             "breakers": {provider: saved for provider, saved in breakers.items() if saved},
             "estimates": self._estimates.saved(),
             "ceilings": _by_provider(
-                (key, [*ceiling]) for key, ceiling in self._ceilings.items() if now - ceiling[1] < _CEILING_SECONDS
+                (key, [*ceiling])
+                for key, ceiling in self._ceilings.items()
+                if now - ceiling[1] < _CEILING_SECONDS and not is_callers(key[0])
             ),
             "refused_params": _by_provider((key, sorted(names)) for key, names in self._refused_params.items()),
             "limits": limits,
@@ -447,6 +449,11 @@ class Ledger:
         self._closed.clear()
         self._orders.clear()
         return None
+
+
+def _whose(target: Target) -> tuple[str, str]:
+    """Of whose model it is said what fits: how much that is may depend on a caller's key, else it is the provider's."""
+    return (target.account if is_callers(target.account) else target.provider, target.model)
 
 
 def _closed_until(refusal: Refusal | None) -> float:

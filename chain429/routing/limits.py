@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple, get_args
 
 from chain429.routing.bucket import Bucket, Concurrency, Hold, Lesson, Room, Shortage
-from chain429.routing.chain import Credential, Limit, Target
+from chain429.routing.chain import Credential, Limit, Target, configured_account, is_callers
 from chain429.routing.fit import Ability
 from chain429.routing.headers import Metric, Reading
 from chain429.routing.outcome import Hit, Provision
@@ -110,7 +110,7 @@ class Limits:
             self._add_configured(account, group)
 
     def _add_configured(self, account: str, group: _Group) -> None:
-        for limit in self._configured.get(account, ()):
+        for limit in self._configured.get(configured_account(account), ()):
             if limit.window is None:
                 group.setdefault(("requests", None), Concurrency()).configure(limit.amount)
             else:
@@ -119,7 +119,7 @@ class Limits:
     def _bucket(self, account: str, group: _Group, metric: Metric, window: Window) -> Bucket:
         bucket = group.get((metric, window))
         if not isinstance(bucket, Bucket):
-            bucket = group[metric, window] = Bucket(metric, window, self._provisions.get(account))
+            bucket = group[metric, window] = Bucket(metric, window, self._provisions.get(configured_account(account)))
         return bucket
 
     def _group(self, target: Target, now: float) -> _Group:
@@ -249,6 +249,8 @@ class Limits:
     def save(self, into: dict[str, dict[str, Json]], now: float) -> Iterator[None]:
         """All buckets, for ``restore``: by account, model, metric and window. Each step adds one account's model."""
         for (account, model), group in list(self._groups.items()):
+            if is_callers(account):
+                continue
             metrics: dict[str, dict[str, Json]] = {}
             for (metric, window), bucket in group.items():
                 if window is not None and isinstance(bucket, Bucket) and (found := bucket.saved(now)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from chain429.routing.affinity import Home
 from chain429.routing.chain import Chain, Entry, Provider, Target
@@ -14,20 +15,30 @@ from chain429.routing.outcome import Kind, Outcome, Step
 # What may be over a moment later. Anything else ends a target, an entry or a provider for this request.
 _PASSING = frozenset({Kind.RATE_LIMITED, Kind.BUSY, Kind.QUOTA_SPENT})
 
+_NONE: Mapping[Target, Refusal] = MappingProxyType({})
+
 
 class Walk:
     """One request's way down its chain.
 
     ``next`` gives the target to try, ``after`` says what became of it; what was passed over, and why, is in
     ``skipped``. ``again`` starts anew from the top after a wait. ``home`` is where the request's conversation was
-    served last, if that is to be preferred.
+    served last, if that is to be preferred; ``barred`` are targets that this request may not go to at all.
     """
 
-    def __init__(self, chain: Chain, need: Need, ledger: Ledger, home: Home | None = None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        need: Need,
+        ledger: Ledger,
+        home: Home | None = None,
+        barred: Mapping[Target, Refusal] = _NONE,
+    ) -> None:
         self._chain = chain
         self._home = home
         self.need = need
         self._ledger = ledger
+        self._barred = barred
         self._outcomes: dict[Target, Outcome] = {}
         self._tried: set[Target] = set()
         self._closed_entries: set[tuple[str, str]] = set()
@@ -61,7 +72,7 @@ class Walk:
         """Those of an entry's targets that may be tried now; the others are noted with what speaks against them."""
         if entry.provider.id in self._closed_providers or (entry.provider.id, entry.model) in self._closed_entries:
             return []
-        refusals = self._ledger.refusals(entry, self.need, now)
+        refusals = self._refusals(entry, now)
         self._pass_over(refusals)
         if len(refusals) == len(entry.targets) and not bold:
             return []
@@ -72,6 +83,13 @@ class Walk:
             and (not self._outcomes or self._told(target) <= now)
             and (target not in refusals or (bold and self._known_until(target, refusals[target]) <= now))
         ]
+
+    def _refusals(self, entry: Entry, now: float) -> Mapping[Target, Refusal]:
+        refusals = self._ledger.refusals(entry, self.need, now)
+        if self._barred:
+            own = {target: self._barred[target] for target in entry.targets if target in self._barred}
+            return {**refusals, **own}
+        return refusals
 
     def _pass_over(self, refusals: Mapping[Target, Refusal]) -> None:
         if self._tried:
@@ -117,7 +135,7 @@ class Walk:
         """The targets that are not open now, but may be later, and what the ledger has against them."""
         for tier in self._chain.tiers:
             for entry in tier:
-                refusals = self._ledger.refusals(entry, self.need, now)
+                refusals = self._refusals(entry, now)
                 for target in entry.targets:
                     refusal = refusals.get(target)
                     if (refusal is not None or self._told(target) > now) and not self._is_final(target):

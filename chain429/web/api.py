@@ -117,6 +117,7 @@ class Api:
     ) -> web.StreamResponse:
         config = self._config()
         parsed: ClientRequest | None = None
+        own = self._doors().own_key(request.headers, _peer(request)) if config.passing else None
         try:
             parsed = _parse(dialect, await self._body(request, config.max_body), request.headers)
             chain = config.resolve(parsed.model)
@@ -134,7 +135,7 @@ class Api:
             return self._wrong(dialect, error, identifier)
         patience = _patience(request.headers.get("x-chain429-patience"), config.patience)
         session = session_of(request.headers) if chain.keeps else ""
-        call = Call(identifier, parsed, chain, client, at, started, patience=patience, session=session)
+        call = Call(identifier, parsed, chain, client, at, started, patience=patience, session=session, own=own)
         reply = await self._engine.run(call)
         if isinstance(reply.body, bytes):
             return _response(reply.status, reply.body, reply.headers)
@@ -184,7 +185,9 @@ class Api:
         except TimeoutError:
             raise RequestError("The request's body did not arrive in time.", status=408, code="timeout") from None
         except web.RequestPayloadError as error:
-            raise RequestError(f"The request's body can't be decoded: {error}.", code="invalid_body") from None
+            encoding = request.headers.get("content-encoding")
+            why = f"it is not what its content-encoding {encoding[:40]!r} says" if encoding else str(error)
+            raise RequestError(f"The request's body can't be decoded: {why}.", code="invalid_body") from None
 
     def _models(self, request: web.BaseRequest, name: str, identifier: str) -> web.Response:
         """The models that can be asked for: OpenAI's and Anthropic's members side by side, so that both kinds of

@@ -13,7 +13,10 @@ import secrets
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
+from chain429.config import is_loopback
 from chain429.errors import StartError
+from chain429.web.own import TICKET_HEADER, OwnKeys
+from chain429.wire.own import OwnKey
 
 TOKEN_HEADER = "x-chain429-token"  # noqa: S105  a header's name
 
@@ -31,22 +34,60 @@ class Doors:
 
     ``proxied`` holds the peers that are our own proxy's connections, for as long as these are open: whoever comes that
     way was let in by the proxy, which stands in for a token. Nothing secret is sent, so nothing of it can be recorded.
+    ``trust_loopback``: whoever comes from this machine needs none, but for web pages. ``own_keys`` are those that
+    callers bring for providers.
     """
 
-    def __init__(self, tokens: Iterable[str], proxied: Container[Peer] = ()) -> None:
+    def __init__(
+        self,
+        tokens: Iterable[str],
+        proxied: Container[Peer] = (),
+        *,
+        trust_loopback: bool = False,
+        own_keys: OwnKeys | None = None,
+    ) -> None:
         self._digests = tuple(digest(token) for token in tokens)
+        self._met: set[str] = set()
         self._proxied = proxied
+        self._trust_loopback = trust_loopback
+        self._own_keys = own_keys or OwnKeys()
 
     def client(self, headers: Mapping[str, str], peer: Peer | None = None) -> str | None:
         """Who asks (``sdk`` or ``proxy``), or None where nothing that was sent is known here."""
         if peer is not None and peer in self._proxied:
             return "proxy"
         for token in _tokens(headers):
-            given = digest(token)
-            # Every one is compared, so that the time taken says nothing.
-            if sum([hmac.compare_digest(given, known) for known in self._digests]):
+            # Only what is known to be ours is remembered: others' keys are not for us to keep.
+            if token in self._met:
                 return "sdk"
-        return None
+            if self.is_token(token):
+                self._met.add(token)
+                return "sdk"
+        trusted = self._trust_loopback and peer is not None and is_loopback(peer[0]) and not from_a_page(headers)
+        return "sdk" if trusted else None
+
+    def own_key(self, headers: Mapping[str, str], peer: Peer | None) -> OwnKey | None:
+        """The key that a request brings for a provider; None where it has none but the gateway's token."""
+        if peer is not None and peer in self._proxied:
+            return self._own_keys.take(headers.get(TICKET_HEADER, ""))
+        return self._own_keys.read(headers, self.is_token)
+
+    def lend(self, headers: Mapping[str, str], host: str) -> str | None:
+        """For the proxy: take over the key of a request to ``host``. Returns the ticket to send in its place."""
+        key = self._own_keys.read(headers, self.is_token, host)
+        return self._own_keys.leave(key) if key else None
+
+    def is_token(self, text: str) -> bool:
+        """Whether this is a client token."""
+        given = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        # Every one is compared, so that the time taken says nothing.
+        return bool(sum([hmac.compare_digest(given, known) for known in self._digests]))
+
+
+def from_a_page(headers: Mapping[str, str]) -> bool:
+    """Whether a browser sent this for a web page: any page can make it do so, without the user's knowledge."""
+    site = headers.get("sec-fetch-site", "none")
+    return headers.get("origin", "").startswith(("http://", "https://", "null")) or site != "none"
 
 
 def _tokens(headers: Mapping[str, str]) -> Iterable[str]:

@@ -43,6 +43,11 @@ class _Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **told: Any) -> None:
+        # A body that can't be decoded has been answered by then; this is the attempt to read the rest of it.
+        if not isinstance(told.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **told)
+
 
 def _first_line(message: str | None) -> str:
     return (message or "malformed request").strip().splitlines()[0][:200]

@@ -56,7 +56,10 @@ def gateway() -> Gateway:
     def knows(headers: Mapping[str, str]) -> bool:
         return headers.get("authorization") == f"Bearer {TOKEN}"
 
-    return Gateway(GATEWAY, lambda: ("api.openai.com", "chain429.internal"), knows, set())
+    def lend(headers: Mapping[str, str], host: str) -> str | None:
+        return "a-ticket" if "x-lent" in headers and host == "api.openai.com" else None
+
+    return Gateway(GATEWAY, lambda: ("api.openai.com", "chain429.internal"), knows, set(), lend)
 
 
 @pytest.fixture

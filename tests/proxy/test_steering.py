@@ -16,6 +16,7 @@ from mitmproxy.test import taddons, tflow, tutils
 from chain429.proxy.addon import Addon
 from chain429.proxy.flows import STEERED, Kept
 from chain429.proxy.steering import Gateway, Steering
+from chain429.web.own import TICKET_HEADER
 from tests.proxy.conftest import GATEWAY, TOKEN, opening, request
 
 
@@ -81,6 +82,42 @@ def test_what_others_have_dealt_with_only_loses_its_key(
     assert destination(flow) == ("https", "api.openai.com", 443)
     assert STEERED not in flow.metadata
     assert "authorization" not in flow.request.headers
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "ticket"),
+    [
+        ("https://api.openai.com/v1/models", "regular", "a-ticket"),
+        ("https://API.openai.com:443/v1/models", "regular", "a-ticket"),
+        ("http://127.0.0.1:9/v1/models", "reverse:https://api.openai.com", "a-ticket"),
+        ("https://chain429.internal/v1/models", "regular", None),
+    ],
+)
+def test_a_key_is_lent_for_the_host_that_was_asked_and_leaves_the_flow(
+    steering: Steering, url: str, mode: str, ticket: str | None
+) -> None:
+    flow = request(url, headers={"x-lent": "yes", TICKET_HEADER: "made up"}, mode=mode)
+    steering.requestheaders(flow)
+    assert destination(flow) == ("http", *GATEWAY)
+    assert flow.request.headers.get(TICKET_HEADER) == ticket
+    assert "sk-tool" not in repr(flow.get_state())
+
+
+@pytest.mark.parametrize("befall", [dead, answered, failed])
+def test_no_key_is_lent_for_what_others_have_dealt_with(
+    steering: Steering, befall: Callable[[http.HTTPFlow], None]
+) -> None:
+    flow = request(headers={"x-lent": "yes"})
+    befall(flow)
+    steering.requestheaders(flow)
+    assert TICKET_HEADER not in flow.request.headers
+
+
+def test_no_key_is_lent_by_a_web_page(steering: Steering) -> None:
+    flow = request(headers={"x-lent": "yes", "origin": "https://evil.example"})
+    steering.requestheaders(flow)
+    assert flow.response
+    assert TICKET_HEADER not in flow.request.headers
 
 
 def test_a_client_elsewhere_needs_a_token_which_goes_no_further(steering: Steering) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chain429.routing.breaker import BreakerPolicy
 from chain429.routing.chain import Chain, Credential, Entry, Limit, Provider, Strategy, Target
-from chain429.routing.ledger import Ledger
+from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Need
 from chain429.routing.outcome import CONSEQUENCES, SERVED, Hit, Kind, Outcome, Step
 from chain429.routing.walk import Walk
@@ -352,3 +352,20 @@ def test_a_walk_ends_and_tries_each_target_once_in_the_order_of_tiers(
             walk.after(target, outcome)
             done[target] = outcome
     assert at.leased() == 0
+
+
+def test_a_barred_target_is_passed_over_and_never_waited_for() -> None:
+    on, at = chain("a/m1", "b/m1"), ledger()
+    first, second, last = on.targets
+    no_key = Refusal(None, "no key", for_all=False, unfit="key")
+    for _ in range(POLICY.failures):  # a breaker tells when it closes
+        outcome = Outcome.of(Kind.FAILED, "down")
+        at.learn(at.take(A, first, NEED, NOW), outcome, NO_TOKENS, NOW)
+    walk = Walk(on, NEED, at, barred={first: no_key, second: no_key})
+    assert attempt(walk, at, Outcome.of(Kind.REJECTED, "no")) == last
+    assert walk.skipped == {first: no_key, second: no_key}
+    assert walk.next(NOW) is None
+    assert walk.next(NOW, bold=True) is None
+    assert walk.soonest(NOW) is None
+    assert walk.doubtful(NOW) is None
+    assert Walk(on, NEED, at).soonest(NOW) == NOW + POLICY.seconds

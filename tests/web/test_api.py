@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -320,12 +321,24 @@ async def test_a_body_that_is_too_large_is_a_413_however_it_comes() -> None:
         assert json.loads(body)["error"]["code"] == "request_too_large"
 
 
-async def test_a_gzipped_body_is_read() -> None:
+# As clients squeeze HELLO: Claude Code by gzip, Codex by zstd.
+SQUEEZED = {
+    "gzip": gzip.compress(HELLO),
+    "deflate": zlib.compress(HELLO),
+    "zstd": bytes.fromhex("28b52ffd203ff90100") + HELLO,
+}
+
+
+@pytest.mark.parametrize("encoding", SQUEEZED)
+async def test_a_squeezed_body_is_read(encoding: str, caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as server:
-        assert (await server.post(gzip.compress(HELLO), headers={**AUTH, "content-encoding": "gzip"}))[0] == 200
-        status, _, body = await server.post(b"no gzip", headers={**AUTH, "content-encoding": "gzip"})
-        assert status == 400
-        assert json.loads(body)["error"]["type"] == "invalid_request_error"
+        headers = {**AUTH, "content-encoding": encoding}
+        assert (await server.post(SQUEEZED[encoding], headers=headers))[0] == 200
+        assert b'"content":"Hi"' in server.upstream.requests[-1].body
+        status, _, body = await server.post(b"nothing of the kind", "/v1/messages", headers)
+        assert (status, json.loads(body)["error"]["type"]) == (400, "invalid_request_error")
+        assert "can't be decoded" in json.loads(body)["error"]["message"]
+    assert not caplog.records
 
 
 async def test_unknown_models_take_the_default_chain_unless_strict() -> None:
