@@ -22,11 +22,13 @@ from chain429.config_file import ConfigFile, Document, Edit
 from chain429.engine import Engine
 from chain429.errors import ConfigError, RequestError, StartError
 from chain429.memory import Memory
+from chain429.pricing import Pricer
 from chain429.redact import Redactor
 from chain429.routing.chain import Entry
 from chain429.routing.ledger import Ledger
 from chain429.routing.status import ChainStatus, ProviderStatus, Status
 from chain429.simulator import Simulator
+from chain429.store.pruning import Retention
 from chain429.store.queries import Queries
 from chain429.store.writer import Store
 from chain429.upstream import HttpUpstream, Upstream
@@ -143,6 +145,8 @@ class App:
         self.ledger = Ledger(config.breaker)
         self.ledger.configure(config.breaker, config.providers.values())
         self.store = Store(data / "chain429.db", clock, self.redact)
+        self.store.price = Pricer(config)
+        self.store.retention = Retention(config.log_seconds, config.log_bytes)
         self.memory = Memory(config, self.ledger, self.store, clock, options.keep)
         self.simulator = simulator
         self.vault = vault
@@ -329,6 +333,8 @@ class App:
         self.redact.know(_revealed(config))
         self.ledger.configure(config.breaker, config.providers.values())
         self.memory.adopt(config)
+        self.store.price = Pricer(config)
+        self.store.retention = Retention(config.log_seconds, config.log_bytes)
         self.engine.adopt(config)
         self._doors = self._make_doors()
         if begins and self._tasks:

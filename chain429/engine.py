@@ -393,7 +393,8 @@ class Engine:
         self._learn(call, served.lease, outcome, served.began, tokens)
         ended = {Kind.SERVED: "served", Kind.CANCELLED: "cancelled"}.get(outcome.kind, "broken")
         error = "" if outcome.kind is Kind.SERVED else outcome.reason
-        self._record(call, served.target, first_token, 200, ended, tokens=tokens, error=error)
+        cached = usage.cached if usage else None
+        self._record(call, served.target, first_token, 200, ended, tokens=tokens, cached=cached, error=error)
 
     def _learn(
         self, call: Call, lease: Lease, outcome: Outcome, began: float, tokens: tuple[int | None, int | None]
@@ -494,6 +495,7 @@ class Engine:
         outcome: str,
         *,
         tokens: tuple[int | None, int | None] = (None, None),
+        cached: int | None = None,
         error: str = "",
     ) -> None:
         self._recorder.record(
@@ -516,6 +518,7 @@ class Engine:
                 client=call.client,
                 error=error,
                 attempts=tuple(call.attempts),
+                tokens_cached=cached,
             )
         )
 

@@ -14,7 +14,9 @@ from chain429.config import (
     ChainFile,
     ConfigFile,
     KeyFile,
+    LogFile,
     ModelFile,
+    PriceFile,
     ProviderFile,
     ProxyFile,
     TimeoutsFile,
@@ -40,6 +42,8 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "Time-outs": (TimeoutsFile,),
     "Circuit breaker": (BreakerFile,),
     "Proxy": (ProxyFile,),
+    "Log": (LogFile,),
+    "Prices": (PriceFile,),
 }
 
 

@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 BELOW_APP = (
-    "errors clock redact routing wire catalog config config_file vault upstream store memory log engine web simulator"
+    "errors clock redact routing wire catalog config config_file vault upstream store pricing memory log engine web "
+    "simulator"
 )
 
 # layer: what of chain429 it may import | what other packages
@@ -33,6 +34,7 @@ TABLE = {
     "vault": "errors | cryptography",
     "upstream": "errors clock wire config | aiohttp",
     "store": "errors clock routing | peewee",
+    "pricing": "catalog config routing store | yaml",
     "memory": "errors clock routing config store |",
     "log": "errors redact store |",
     "engine": "errors clock routing wire config upstream store |",

@@ -87,6 +87,7 @@ class Build:
             self.fault("is also the address of 'listen': each needs its own", "pages")
         if file.trust_loopback:
             self._warn("every program on this machine may use the API without a token", "trust_loopback")
+        compare = self._compare()
         self.places.raise_faults()
         return Config(
             listen=listen,
@@ -106,6 +107,12 @@ class Build:
             source=self.places.file,
             warnings=tuple(self.warnings),
             trust_loopback=file.trust_loopback,
+            log_seconds=file.log.days * 86400,
+            log_bytes=round(file.log.megabytes * 1_000_000),
+            prices={
+                name: (price.input, price.output, price.cached, price.currency) for name, price in file.prices.items()
+            },
+            compare=compare,
             passing=frozenset(endpoint.host for endpoint in endpoints.values() if endpoint.passing),
         )
 
@@ -165,6 +172,7 @@ class Build:
             timeouts=Timeouts(**{**self.file.timeouts.model_dump(exclude={"deadline"}), **own}),
             models_url=models_url and _put(models_url, values),
             model_list=preset.models,
+            preset=section.preset or name,
             tier=preset.tier,
             terms=preset.terms,
             free=preset.free,
@@ -304,6 +312,15 @@ class Build:
             told = "type it in on the page of providers, or use 'env:NAME' or 'file:PATH'"
             self.fault(f"no secret of that name is kept here: {told}", *where)
         return value
+
+    def _compare(self) -> str:
+        compare = self.file.compare or ""
+        if compare and "/" not in compare:
+            self.fault("a model is named with its provider, such as openai/gpt-5.4-mini", "compare")
+        for name in self.file.prices:
+            if "/" not in name:
+                self.fault("a model is named with its provider, such as groq/openai/gpt-oss-120b", "prices", name)
+        return compare
 
     def _warn(self, message: str, *where: str | int) -> None:
         self.warnings.append(self.places.told(message, *where))

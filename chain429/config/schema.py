@@ -169,6 +169,22 @@ class ChainFile(_Section):
     affinity: bool | None = None
 
 
+class PriceFile(_Section):
+    """What a million tokens cost; without ``cached``, those read from a cache cost as much as others."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached: float | None = Field(None, ge=0)
+    currency: Literal["usd", "sats"] = "usd"
+
+
+class LogFile(_Section):
+    """How long requests stay in the log: until they are so old, or the file so large. Sums by the hour stay."""
+
+    days: float = Field(30, gt=0)
+    megabytes: float = Field(500, ge=1)
+
+
 class ConfigFile(_Section):
     """The whole file."""
 
@@ -183,6 +199,9 @@ class ConfigFile(_Section):
     timeouts: TimeoutsFile = TimeoutsFile()
     breaker: BreakerFile = BreakerFile()
     proxy: ProxyFile = ProxyFile()
+    log: LogFile = LogFile()
+    prices: dict[str, PriceFile] = {}
+    compare: str | None = None
     providers: dict[str, Annotated[ProviderFile, BeforeValidator(_or_empty)]] = {}
     chains: dict[str, Annotated[ChainFile, BeforeValidator(_chain)]] = {}
     aliases: dict[str, str] = {}

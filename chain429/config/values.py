@@ -66,6 +66,7 @@ class Endpoint:
     timeouts: Timeouts
     models_url: str | None
     model_list: ModelList
+    preset: str
     tier: Tier
     terms: str
     free: Free | None
@@ -113,6 +114,10 @@ class Config:
     warnings: tuple[str, ...] = ()
     simulated: bool = False
     trust_loopback: bool = False
+    log_seconds: float = 30 * 86400.0
+    log_bytes: int = 500_000_000
+    prices: Mapping[str, tuple[float, float, float | None, str]] = field(default_factory=dict)
+    compare: str = ""
     passing: frozenset[str] = frozenset()
 
     def secrets(self) -> Iterable[Secret]:

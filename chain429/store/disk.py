@@ -23,7 +23,11 @@ def connect(path: Path, patience: float, now: float) -> SqliteDatabase:
     ``patience`` is how many seconds to wait for a lock. Raises any of ``TROUBLE``.
     """
     _make_private(path)
-    database = SqliteDatabase(str(path), pragmas={"journal_mode": "wal", "synchronous": "normal"}, timeout=patience)
+    database = SqliteDatabase(
+        str(path),
+        pragmas={"auto_vacuum": "incremental", "journal_mode": "wal", "synchronous": "normal"},
+        timeout=patience,
+    )
     try:
         migrate(database, now)
     except BaseException:

@@ -71,9 +71,86 @@ def m0002_state(connection: sqlite3.Connection) -> None:
         )""")
 
 
+def m0003_costs_and_hours(connection: sqlite3.Connection) -> None:
+    """What requests cost, and sums by the hour, also of what is there already."""
+    for column in (
+        '"tokens_cached" INTEGER',
+        '"cost" REAL',
+        """"currency" TEXT NOT NULL DEFAULT 'usd'""",
+        '"list_cost" REAL',
+        """"list_model" TEXT NOT NULL DEFAULT ''""",
+        """"list_currency" TEXT NOT NULL DEFAULT 'usd'""",
+        """"priced" TEXT NOT NULL DEFAULT ''""",
+    ):
+        connection.execute(f'ALTER TABLE "request" ADD COLUMN {column}')
+    connection.execute("""
+        CREATE TABLE "hour" (
+            "hour" INTEGER NOT NULL,
+            "chain" TEXT NOT NULL,
+            "provider" TEXT NOT NULL,
+            "model" TEXT NOT NULL,
+            "credential" TEXT NOT NULL,
+            "client" TEXT NOT NULL,
+            "currency" TEXT NOT NULL,
+            "requests" INTEGER NOT NULL,
+            "served" INTEGER NOT NULL,
+            "failures" INTEGER NOT NULL,
+            "tokens_in" INTEGER NOT NULL,
+            "tokens_out" INTEGER NOT NULL,
+            "tokens_cached" INTEGER NOT NULL,
+            "tokens_wasted" INTEGER NOT NULL,
+            "cost" REAL NOT NULL,
+            "list_cost" REAL NOT NULL,
+            "unpriced" INTEGER NOT NULL,
+            "first_token" REAL NOT NULL,
+            "within_250" INTEGER NOT NULL,
+            "within_500" INTEGER NOT NULL,
+            "within_1000" INTEGER NOT NULL,
+            "within_2000" INTEGER NOT NULL,
+            "within_4000" INTEGER NOT NULL,
+            "within_8000" INTEGER NOT NULL,
+            "within_16000" INTEGER NOT NULL,
+            "within_32000" INTEGER NOT NULL,
+            "within_ever" INTEGER NOT NULL,
+            PRIMARY KEY ("hour", "chain", "provider", "model", "credential", "client", "currency")
+        ) WITHOUT ROWID""")
+    connection.execute("""
+        INSERT INTO "hour"
+        SELECT
+            CAST("at" / 3600 AS INTEGER) * 3600, "chain", coalesce("provider", ''), coalesce("model", ''),
+            coalesce("credential", ''), "client", 'usd', count(*), sum("outcome" = 'served'), 0,
+            coalesce(sum("tokens_in"), 0), coalesce(sum("tokens_out"), 0), 0,
+            coalesce(sum(("outcome" IN ('broken', 'cancelled'))
+                         * (coalesce("tokens_in", 0) + coalesce("tokens_out", 0))), 0),
+            0, 0, sum("outcome" = 'served'), coalesce(sum(("outcome" = 'served') * "first_token"), 0),
+            sum("outcome" = 'served' AND "latency" <= 0.25),
+            sum("outcome" = 'served' AND "latency" > 0.25 AND "latency" <= 0.5),
+            sum("outcome" = 'served' AND "latency" > 0.5 AND "latency" <= 1),
+            sum("outcome" = 'served' AND "latency" > 1 AND "latency" <= 2),
+            sum("outcome" = 'served' AND "latency" > 2 AND "latency" <= 4),
+            sum("outcome" = 'served' AND "latency" > 4 AND "latency" <= 8),
+            sum("outcome" = 'served' AND "latency" > 8 AND "latency" <= 16),
+            sum("outcome" = 'served' AND "latency" > 16 AND "latency" <= 32),
+            sum("outcome" = 'served' AND "latency" > 32)
+        FROM "request" GROUP BY 1, 2, 3, 4, 5, 6""")
+    connection.execute("""
+        INSERT INTO "hour"
+        SELECT CAST("request"."at" / 3600 AS INTEGER) * 3600, "request"."chain", "attempt"."provider",
+            "attempt"."model", "attempt"."credential", "request"."client", 'usd',
+            0, 0, count(*), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+        FROM "attempt" JOIN "request" ON "request"."number" = "attempt"."request_id"
+        WHERE "attempt"."outcome" NOT IN ('served', 'skipped', 'cancelled') GROUP BY 1, 2, 3, 4, 5, 6
+        ON CONFLICT DO UPDATE SET "failures" = "failures" + excluded."failures"
+        """)
+
+
 _MIGRATION = 'CREATE TABLE IF NOT EXISTS "migration" ("name" TEXT NOT NULL PRIMARY KEY, "applied" REAL NOT NULL)'
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m0001_requests_and_attempts, m0002_state)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    m0001_requests_and_attempts,
+    m0002_state,
+    m0003_costs_and_hours,
+)
 
 
 def migrate(database: SqliteDatabase, now: float) -> None:

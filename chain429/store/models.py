@@ -6,7 +6,17 @@ A change here needs a migration beside it (see ``migrations``); a test compares 
 
 from __future__ import annotations
 
-from peewee import AutoField, BooleanField, CompositeKey, FloatField, ForeignKeyField, IntegerField, Model, TextField
+from peewee import (
+    SQL,
+    AutoField,
+    BooleanField,
+    CompositeKey,
+    FloatField,
+    ForeignKeyField,
+    IntegerField,
+    Model,
+    TextField,
+)
 
 
 class Request(Model):
@@ -35,6 +45,55 @@ class Request(Model):
     first_token = FloatField(null=True)
     client = TextField()
     error = TextField()
+    tokens_cached = IntegerField(null=True)
+    cost = FloatField(null=True)
+    currency = TextField(constraints=[SQL("DEFAULT 'usd'")])
+    list_cost = FloatField(null=True)
+    list_model = TextField(constraints=[SQL("DEFAULT ''")])
+    list_currency = TextField(constraints=[SQL("DEFAULT 'usd'")])
+    priced = TextField(constraints=[SQL("DEFAULT ''")])
+
+
+class Hour(Model):
+    """What happened in one hour (Unix seconds of its beginning), for each way that a request or an attempt can go.
+
+    Requests count where they were served, or at no provider (empty names) where nobody served them; ``failures`` are
+    attempts that failed, at the provider where they did. Sums of costs are of those that are known; ``unpriced`` counts
+    the served requests whose cost, or list price, is not. ``within_…`` counts served requests by latency: those that
+    took no longer than so many milliseconds, and longer than the column before says. Stays when the rows go.
+    """
+
+    hour = IntegerField()
+    chain = TextField()
+    provider = TextField()
+    model = TextField()
+    credential = TextField()
+    client = TextField()
+    currency = TextField()
+    requests = IntegerField()
+    served = IntegerField()
+    failures = IntegerField()
+    tokens_in = IntegerField()
+    tokens_out = IntegerField()
+    tokens_cached = IntegerField()
+    tokens_wasted = IntegerField()
+    cost = FloatField()
+    list_cost = FloatField()
+    unpriced = IntegerField()
+    first_token = FloatField()
+    within_250 = IntegerField()
+    within_500 = IntegerField()
+    within_1000 = IntegerField()
+    within_2000 = IntegerField()
+    within_4000 = IntegerField()
+    within_8000 = IntegerField()
+    within_16000 = IntegerField()
+    within_32000 = IntegerField()
+    within_ever = IntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("hour", "chain", "provider", "model", "credential", "client", "currency")
+        without_rowid = True
 
 
 class Attempt(Model):

@@ -6,21 +6,23 @@ Each call opens a read-only connection of its own and closes it, so that it may 
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from peewee import PeeweeException, SqliteDatabase, fn
 
+from chain429.store import usage
+from chain429.store.hours import HARMLESS
 from chain429.store.models import Attempt, Request
-from chain429.store.records import AttemptRecord, RequestRecord
+from chain429.store.records import AttemptRecord, Costs, RequestRecord
+from chain429.store.usage import Dimension, Slot, Sums
 
 _T = TypeVar("_T")
 
-# An attempt with one of these says nothing against the target.
-_HARMLESS = ("served", "skipped", "cancelled")
 # Percentiles are of as many requests as this, so that their cost does not grow with the day.
 _TIMED = 1000
 
@@ -50,6 +52,30 @@ class Summary:
     first_token_p50: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which requests are asked for; None and the empty text mean any. ``provider`` is one that was tried or served;
+    ``status`` is an HTTP status; ``text`` stands in the id, the model that was asked for, or the error.
+    """
+
+    since: float | None = None
+    until: float | None = None
+    chain: str = ""
+    provider: str = ""
+    outcome: str = ""
+    status: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A request in the log; ``number`` is its row's."""
+
+    number: int
+    request: RequestRecord
+    costs: Costs
+
+
 class Queries:
     """Questions to the log at ``path``. ``patience`` is how many seconds one may wait for a lock."""
 
@@ -59,7 +85,29 @@ class Queries:
 
     def recent(self, limit: int = 50, before: float | None = None) -> list[RequestRecord]:
         """The last requests, newest first, with their attempts in order; ``before`` (Unix seconds) pages back."""
-        return self._ask(lambda database: _recent(database, limit, before), [])
+        nothing: list[Logged] = []
+        return [
+            row.request for row in self._ask(lambda database: _requests(database, Filter(), limit, before), nothing)
+        ]
+
+    def requests(self, wanted: Filter, limit: int = 50, before: int | None = None) -> list[Logged]:
+        """The last requests that are wanted, newest first, with attempts; ``before`` (a row's number) pages back."""
+        return self._ask(lambda database: _requests(database, wanted, limit, None, before), [])
+
+    def request(self, id: str) -> Logged | None:
+        """The newest request of that id, with its attempts."""
+        nothing: list[Logged] = []
+        found = self._ask(lambda database: _by_id(database, id), nothing)
+        return found[0] if found else None
+
+    def usage(self, by: Dimension, since: float, until: float = math.inf) -> list[Sums]:
+        """What was used from the hour of ``since`` on (Unix seconds), by each provider, model, chain, … or day; the
+        most requests first, days in their order."""
+        return self._ask(lambda database: usage.by(database, by, since, until), [])
+
+    def timeline(self, since: float, until: float, step: int, by: Dimension = "provider") -> list[Slot]:
+        """The same for each span of ``step`` seconds, of whole hours, in their order."""
+        return self._ask(lambda database: usage.timeline(database, since, until, step, by), [])
 
     def totals(self, since: float) -> dict[str, ProviderTotals]:
         """What each provider did since ``since`` (Unix seconds); providers that did nothing are absent."""
@@ -79,18 +127,61 @@ class Queries:
             return nothing
 
 
-def _recent(database: SqliteDatabase, limit: int, before: float | None) -> list[RequestRecord]:
-    requests = Request.select().order_by(Request.at.desc(), Request.number.desc()).limit(limit)
+def _requests(
+    database: SqliteDatabase, wanted: Filter, limit: int, before: float | None = None, number: int | None = None
+) -> list[Logged]:
+    query = Request.select().order_by(Request.at.desc(), Request.number.desc()).limit(limit)
     if before is not None:
-        requests = requests.where(Request.at < before)
-    rows: list[dict[str, Any]] = list(requests.dicts().execute(database))
+        query = query.where(Request.at < before)
+    if number is not None:
+        query = query.where(Request.number < number)
+    for condition in _conditions(wanted):
+        query = query.where(condition)
+    return _with_attempts(database, list(query.dicts().execute(database)))
+
+
+def _by_id(database: SqliteDatabase, id: str) -> list[Logged]:
+    query = Request.select().where(Request.id == id).order_by(Request.number.desc()).limit(1)
+    return _with_attempts(database, list(query.dicts().execute(database)))
+
+
+def _conditions(wanted: Filter) -> Iterator[Any]:
+    if wanted.since is not None:
+        yield Request.at >= wanted.since
+    if wanted.until is not None:
+        yield Request.at < wanted.until
+    if wanted.chain:
+        yield Request.chain == wanted.chain
+    if wanted.outcome:
+        yield Request.outcome == wanted.outcome
+    if wanted.status is not None:
+        yield Request.status == wanted.status
+    if wanted.provider:
+        tried = Attempt.select(Attempt.request).where(
+            Attempt.request == Request.number, Attempt.provider == wanted.provider, Attempt.outcome != "skipped"
+        )
+        yield (Request.provider == wanted.provider) | fn.EXISTS(tried)
+    if wanted.text:
+        yield (
+            Request.id.contains(wanted.text)
+            | Request.model_asked.contains(wanted.text)
+            | Request.error.contains(wanted.text)
+        )
+
+
+def _with_attempts(database: SqliteDatabase, rows: list[dict[str, Any]]) -> list[Logged]:
     trails: dict[int, list[AttemptRecord]] = {row["number"]: [] for row in rows}
     attempts = Attempt.select().where(Attempt.request.in_(list(trails))).order_by(Attempt.request, Attempt.ordinal)
     for attempt in attempts.dicts().execute(database):
         trail = trails[attempt.pop("request")]
         del attempt["ordinal"]
         trail.append(AttemptRecord(**attempt))
-    return [RequestRecord(attempts=tuple(trails[row.pop("number")]), **row) for row in rows]
+    found = []
+    for row in rows:
+        number = row.pop("number")
+        costs = Costs(**{name: row.pop(name) for name in Costs._fields})
+        found.append(Logged(number, RequestRecord(attempts=tuple(trails[number]), **row), costs))
+    return found
 
 
 def _totals(database: SqliteDatabase, since: float) -> dict[str, ProviderTotals]:
@@ -110,7 +201,7 @@ def _totals(database: SqliteDatabase, since: float) -> dict[str, ProviderTotals]
     failures = (
         Attempt.select(Attempt.provider, fn.COUNT(Attempt.ordinal))
         .join(Request)
-        .where(Request.at >= since, Attempt.outcome.not_in(_HARMLESS))
+        .where(Request.at >= since, Attempt.outcome.not_in(HARMLESS))
         .group_by(Attempt.provider)
     )
     for provider, failed in failures.tuples().execute(database):

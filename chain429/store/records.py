@@ -31,7 +31,8 @@ class RequestRecord(NamedTuple):
     ``at`` is Unix seconds; ``latency`` and ``first_token`` are seconds since then (``first_token`` is None where
     nothing was committed); ``status`` is what the client was sent; ``outcome`` is ``served``, ``broken``,
     ``cancelled``, ``refused`` (the request itself was wrong) or ``exhausted``. Tokens are the provider's own count, or
-    None where it gave none. ``client`` names who asked, never a secret.
+    None where it gave none; ``tokens_cached`` are those of ``tokens_in`` that came from a cache. ``client`` names who
+    asked, never a secret.
     """
 
     id: str
@@ -52,6 +53,21 @@ class RequestRecord(NamedTuple):
     client: str
     error: str
     attempts: tuple[AttemptRecord, ...]
+    tokens_cached: int | None = None
+
+
+class Costs(NamedTuple):
+    """What a request cost, and the list price of the model that it is compared with; None where a price is unknown.
+
+    ``currency`` and ``list_currency`` are ``usd`` or ``sats``; ``priced`` is the date of the table of prices.
+    """
+
+    cost: float | None = None
+    currency: str = "usd"
+    list_cost: float | None = None
+    list_model: str = ""
+    list_currency: str = "usd"
+    priced: str = ""
 
 
 class Recorder(Protocol):

@@ -20,11 +20,13 @@ from peewee import Model, PeeweeException, SqliteDatabase
 from chain429.clock import Clock
 from chain429.errors import StartError
 from chain429.routing.saved import Json
-from chain429.store import disk, state
+from chain429.store import disk, hours, state
 from chain429.store.migrations import connection_of
 from chain429.store.models import Attempt, Request
-from chain429.store.records import RequestRecord
+from chain429.store.pruning import Retention, prune
+from chain429.store.records import Costs, RequestRecord
 
+_PRUNE_SECONDS = 60.0  # between two looks at whether the log has grown too large
 _BATCH = 500  # as many records as this are written without waiting for more
 _LONGEST_PAUSE = 30.0  # seconds between tries at a disk that keeps failing
 _BREATH_AFTER = 4096  # characters of JSON at once
@@ -56,6 +58,9 @@ class Store:
     ) -> None:
         self.path = path
         self.dropped = 0  # records that were given up
+        self.price: Callable[[RequestRecord], Costs] = _unpriced
+        self.retention = Retention()
+        self._pruned_at = 0.0
         self._clock = clock
         self._redact = redact
         self._capacity = capacity
@@ -262,13 +267,22 @@ class Store:
         with database.atomic("IMMEDIATE"):
             connection = connection_of(database)
             (last,) = connection.execute('SELECT coalesce(max("number"), 0) FROM "request"').fetchone()
-            numbered = list(enumerate(batch, last + 1))
-            connection.executemany(insert_request, [self._request_row(number, record) for number, record in numbered])
+            priced = [(record, self.price(record)) for record in batch]
+            numbered = list(enumerate(priced, last + 1))
+            connection.executemany(insert_request, [self._request_row(number, *one) for number, one in numbered])
             connection.executemany(
-                insert_attempt, [row for number, record in numbered for row in self._attempt_rows(number, record)]
+                insert_attempt, [row for number, (record, _) in numbered for row in self._attempt_rows(number, record)]
             )
+            hours.add(connection, priced)
+        self._prune(database)
 
-    def _request_row(self, number: int, record: RequestRecord) -> tuple[_Value, ...]:
+    def _prune(self, database: SqliteDatabase) -> None:
+        """Take away what is too old, or too much, a bite at a time."""
+        now = self._clock.now()
+        if not 0 <= now - self._pruned_at < _PRUNE_SECONDS and not prune(database, self.retention, now):
+            self._pruned_at = now
+
+    def _request_row(self, number: int, record: RequestRecord, costs: Costs) -> tuple[_Value, ...]:
         return (
             number,
             record.id,
@@ -288,6 +302,8 @@ class Store:
             record.first_token,
             record.client,
             self._text(record.error, _LONGEST_TEXT),
+            _counted(record.tokens_cached),
+            *costs,
         )
 
     def _attempt_rows(self, number: int, record: RequestRecord) -> Iterator[tuple[_Value, ...]]:
@@ -354,6 +370,10 @@ def _insert(model: type[Model]) -> str:
     query = model.insert_many([[None] * len(fields)], fields=fields)
     sql, _ = query.bind(SqliteDatabase(None)).sql()
     return str(sql)
+
+
+def _unpriced(record: RequestRecord) -> Costs:
+    return Costs()
 
 
 def _counted(tokens: int | None) -> int | None:

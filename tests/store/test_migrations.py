@@ -8,7 +8,7 @@ from peewee import SqliteDatabase
 
 from chain429.errors import StartError
 from chain429.store.migrations import MIGRATIONS, connection_of, migrate
-from chain429.store.models import Attempt, Migration, Request, State
+from chain429.store.models import Attempt, Hour, Migration, Request, State
 
 NOON = 1_750_000_000.0
 
@@ -35,7 +35,7 @@ def schema(database: SqliteDatabase) -> dict[str, object]:
 def test_an_empty_file_becomes_what_the_models_say(database: SqliteDatabase, tmp_path: Path) -> None:
     migrate(database, NOON)
     by_models = SqliteDatabase(str(tmp_path / "models.db"))
-    tables = [Request, Attempt, State, Migration]
+    tables = [Request, Attempt, Hour, State, Migration]
     with by_models.connection_context(), by_models.bind_ctx(tables):
         by_models.create_tables(tables)
         assert schema(database) == schema(by_models)
@@ -47,6 +47,7 @@ def test_each_migration_is_noted_and_applied_once(database: SqliteDatabase) -> N
     assert list(Migration.select(Migration.name, Migration.applied).tuples().execute(database)) == [
         ("m0001_requests_and_attempts", NOON),
         ("m0002_state", NOON),
+        ("m0003_costs_and_hours", NOON),
     ]
 
 

@@ -47,6 +47,7 @@ def test_rows_on_the_disk_have_the_types_that_are_read_by_other_tools(
             (
                 *(1, "req_7", 1_750_000_000.0, "chat", "default", "gpt-4o", "groq", "openai/gpt-oss-120b", "groq-1"),
                 *(200, "served", 1, 1200, 85, 1.25, 0.25, "default", ""),
+                *(None, None, "usd", None, "", "usd", ""),
             )
         ]
         assert connection.execute("SELECT * FROM attempt").fetchall() == [

@@ -1,0 +1,64 @@
+"""Sums by the hour: added up from a batch of records, and written in the same transaction as their rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from chain429.store.records import Costs, RequestRecord
+
+HOUR = 3600
+# Attempts with one of these say nothing against the target.
+HARMLESS = ("served", "skipped", "cancelled")
+# The longest latency that each column ``within_…`` counts, in seconds; the last one has no end.
+STEPS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+WITHIN = (*(f"within_{step * 1000:.0f}" for step in STEPS), "within_ever")
+
+KEY = ("hour", "chain", "provider", "model", "credential", "client", "currency")
+SUMS = (
+    *("requests", "served", "failures", "tokens_in", "tokens_out", "tokens_cached", "tokens_wasted"),
+    *("cost", "list_cost", "unpriced", "first_token", *WITHIN),
+)
+_MARKS = ", ".join("?" * len((*KEY, *SUMS)))
+_ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
+_UPSERT = f"INSERT INTO hour ({', '.join((*KEY, *SUMS))}) VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}"  # noqa: S608
+
+_Key = tuple[int, str, str, str, str, str, str]
+
+
+def add(connection: sqlite3.Connection, batch: Iterable[tuple[RequestRecord, Costs]]) -> None:
+    """Add a batch to the sums."""
+    sums: dict[_Key, list[float]] = {}
+    for record, costs in batch:
+        hour = int(record.at // HOUR) * HOUR
+        key = (
+            *(hour, record.chain, record.provider or "", record.model or "", record.credential or ""),
+            *(record.client, costs.currency),
+        )
+        _add(sums.setdefault(key, [0.0] * len(SUMS)), record, costs)
+        for attempt in record.attempts:
+            if attempt.outcome not in HARMLESS:
+                there = (hour, record.chain, attempt.provider, attempt.model, attempt.credential, record.client, "usd")
+                sums.setdefault(there, [0.0] * len(SUMS))[2] += 1
+    connection.executemany(_UPSERT, [(*key, *values) for key, values in sums.items()])
+
+
+def _add(values: list[float], record: RequestRecord, costs: Costs) -> None:
+    tokens_in, tokens_out = record.tokens_in or 0, record.tokens_out or 0
+    values[0] += 1
+    values[3] += tokens_in
+    values[4] += tokens_out
+    values[5] += record.tokens_cached or 0
+    if record.outcome in ("broken", "cancelled"):
+        values[6] += tokens_in + tokens_out
+    values[7] += costs.cost or 0.0
+    # Sums of two currencies mean nothing: what is listed in another one than what was paid is left out.
+    comparable = costs.list_cost is not None and costs.list_currency == costs.currency
+    if comparable:
+        values[8] += costs.list_cost or 0.0
+    if record.outcome != "served":
+        return
+    values[1] += 1
+    values[9] += costs.cost is None or not comparable
+    values[10] += record.first_token or 0.0
+    values[11 + next((at for at, step in enumerate(STEPS) if record.latency <= step), len(STEPS))] += 1
