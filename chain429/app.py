@@ -117,7 +117,8 @@ def templates_folder() -> Path:
 class App:
     """Everything that runs. Made by ``launch``; ``stop`` ends it, letting requests under way finish first.
 
-    ``proxied`` holds the proxy's open connections to the API, which it vouches for; ``new_admin`` tells that the
+    ``proxied`` holds the proxy's open connections to the API, which it vouches for, ``relayed`` those among them whose
+    requests it has not looked at; ``new_admin`` tells that the
     admin token was made at this start."""
 
     def __init__(
@@ -138,6 +139,7 @@ class App:
         self.path = path
         self.data = data
         self.proxied: set[Peer] = set()
+        self.relayed: set[Peer] = set()
         self.client_token, _ = kept_token(data / "client-token", "c429_")
         self.admin_token, self.new_admin = kept_token(data / "admin-token", "c429admin_")
         self.redact = redact
@@ -174,6 +176,7 @@ class App:
         return Doors(
             [self.client_token, *(token.reveal() for token in self.config.tokens)],
             self.proxied,
+            self.relayed,
             trust_loopback=self.config.trust_loopback,
             own_keys=self._own_keys,
         )

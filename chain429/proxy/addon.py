@@ -27,6 +27,7 @@ from chain429.errors import Chain429Error, ConfigError, StartError
 from chain429.proxy import events, listening
 from chain429.proxy.fence import Fence
 from chain429.proxy.host import addon, options_error, set_options, take_deferred
+from chain429.proxy.relay import INSPECT, Relay
 from chain429.proxy.steering import Gateway, Steering
 from chain429.redact import Redactor
 from chain429.web.server import Listener
@@ -42,6 +43,7 @@ _OPTIONS: tuple[tuple[str, type, str | bool, str], ...] = (
     ("pages", str, "", "Address of chain429's pages; default 127.0.0.1:4291."),
     ("data_dir", str, "", "Where chain429 keeps tokens and the request log. Else the user's data folder."),
     ("debug", bool, False, "Log each decision of chain429 and why."),
+    ("inspect", str, "auto", "Whether requests become flows: always, never, or auto: when somebody looks at flows."),
     ("allow_local", bool, False, "Let clients of the proxy reach servers on this machine."),
 )
 
@@ -66,13 +68,17 @@ class Addon:
         self._handler: logging.Handler | None = None
         self._starting: asyncio.Task[bool] | None = None
         self._steering = Steering()
-        self.addons = [self._steering, Fence(self._steering.covers, self._steering.is_led, self._own_ports)]
+        self.addons = [
+            self._steering,
+            Relay(self._steering),
+            Fence(self._steering.covers, self._steering.is_led, self._own_ports),
+        ]
 
     # What mitmproxy calls.
 
     def load(self, loader: Loader) -> None:
         for name, kind, default, about in _OPTIONS:
-            loader.add_option(f"chain429_{name}", kind, default, about)
+            loader.add_option(f"chain429_{name}", kind, default, about, INSPECT if name == "inspect" else None)
         self.wrong = take_deferred("chain429_")
         # With the eager one mitmproxy connects to hosts before it is known that the gateway answers for them.
         # Flows are then listed by the host that was asked for, not by the gateway's address.
@@ -125,7 +131,13 @@ class Addon:
             return False
         self.app = app
         self._steering.gateway = Gateway(
-            _reachable(app.api), lambda: app.config.proxy_hosts, app.knows, app.proxied, app.lend
+            _reachable(app.api),
+            lambda: app.config.proxy_hosts,
+            app.knows,
+            app.proxied,
+            app.relayed,
+            app.lend,
+            lambda: bool(app.config.passing),
         )
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)

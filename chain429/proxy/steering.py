@@ -26,14 +26,17 @@ class Gateway:
     ``hosts`` gives the covered ones as they are configured now. ``knows`` says whether a client token is among headers.
     What is in ``proxied`` needs no token: the addresses from which the proxy's own connections come. ``lend`` takes
     over the key among headers for a host and gives a ticket for it, where the provider at that host is called with the
-    caller's own key.
+    caller's own key; ``passing`` says whether there is any such provider. In ``relayed`` are those of the addresses in
+    ``proxied`` whose requests nobody has looked at yet.
     """
 
     address: tuple[str, int]
     hosts: Callable[[], Collection[str]]
     knows: Callable[[Mapping[str, str]], bool]
     proxied: set[Peer]
+    relayed: set[Peer]
     lend: Callable[[Mapping[str, str], str], str | None]
+    passing: Callable[[], bool]
 
 
 class Steering:
@@ -49,6 +52,7 @@ class Steering:
         # Peers of clients that had a request steered, and so may have a connection to the gateway opened for them. Not
         # mitmproxy's ids of their connections: a request that is sent again from its flow list has none of these.
         self._led: set[Address] = set()
+        self._relayed: set[Address] = set()
 
     def covers(self, host: str | None) -> bool:
         return covered(host, self.gateway.hosts() if self.gateway else ProxyFile().hosts)
@@ -110,16 +114,32 @@ class Steering:
         gateway = self.gateway
         return gateway is not None and data.server.address == gateway.address and data.client.peername in self._led
 
+    def relay_to(self, client: Client) -> Address | None:
+        """The gateway's address, for the bytes of this client's requests as they are; None where there is no gateway,
+        or keys in them must be taken out."""
+        gateway = self.gateway
+        if gateway is None or gateway.passing():
+            return None
+        self._led.add(client.peername)
+        self._relayed.add(client.peername)
+        return gateway.address
+
     def server_connected(self, data: ServerConnectionHookData) -> None:
         if self.gateway and self.is_led(data) and data.server.sockname:
-            self.gateway.proxied.add(data.server.sockname[:2])
+            own = data.server.sockname[:2]
+            if data.client.peername in self._relayed:
+                self.gateway.relayed.add(own)
+            self.gateway.proxied.add(own)
 
     def server_disconnected(self, data: ServerConnectionHookData) -> None:
         if self.gateway and data.server.sockname:
-            self.gateway.proxied.discard(data.server.sockname[:2])
+            own = data.server.sockname[:2]
+            self.gateway.proxied.discard(own)
+            self.gateway.relayed.discard(own)
 
     def client_disconnected(self, client: Client) -> None:
         self._led.discard(client.peername)
+        self._relayed.discard(client.peername)
 
 
 def _asked_host(flow: http.HTTPFlow) -> str:

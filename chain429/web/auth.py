@@ -34,6 +34,7 @@ class Doors:
 
     ``proxied`` holds the peers that are our own proxy's connections, for as long as these are open: whoever comes that
     way was let in by the proxy, which stands in for a token. Nothing secret is sent, so nothing of it can be recorded.
+    Of those in ``relayed`` the proxy has not read a byte: web pages among them are turned away here.
     ``trust_loopback``: whoever comes from this machine needs none, but for web pages. ``own_keys`` are those that
     callers bring for providers.
     """
@@ -42,6 +43,7 @@ class Doors:
         self,
         tokens: Iterable[str],
         proxied: Container[Peer] = (),
+        relayed: Container[Peer] = (),
         *,
         trust_loopback: bool = False,
         own_keys: OwnKeys | None = None,
@@ -49,12 +51,13 @@ class Doors:
         self._digests = tuple(digest(token) for token in tokens)
         self._met: set[str] = set()
         self._proxied = proxied
+        self._relayed = relayed
         self._trust_loopback = trust_loopback
         self._own_keys = own_keys or OwnKeys()
 
     def client(self, headers: Mapping[str, str], peer: Peer | None = None) -> str | None:
         """Who asks (``sdk`` or ``proxy``), or None where nothing that was sent is known here."""
-        if peer is not None and peer in self._proxied:
+        if peer is not None and peer in self._proxied and (peer not in self._relayed or not from_a_page(headers)):
             return "proxy"
         for token in _tokens(headers):
             # Only what is known to be ours is remembered: others' keys are not for us to keep.

@@ -20,7 +20,7 @@ import psutil  # type: ignore[import-untyped]
 from scripts.benchmark.load import Plan, Tally, Unexpected, numbered
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DIRECT, RELAY, GATEWAY, MITMPROXY = NAMES = ("direct", "relay", "gateway", "mitmproxy")
+DIRECT, RELAY, GATEWAY, LANE, MITMPROXY, PLAIN = NAMES = ("direct", "relay", "gateway", "lane", "mitmproxy", "plain")
 
 _KEY = "bench-key-0123456789"
 _START_SECONDS = 30.0
@@ -172,12 +172,18 @@ def arena(folder: Path, names: Sequence[str], models: Sequence[str], limited: in
                 elif name == GATEWAY:
                     process = start(name, _gateway(config, data))
                     contestants.append(Contestant(name, process.port(), _token(data), process))
+                elif name == PLAIN:
+                    port = _free_port()
+                    process = start(name, _plain(provider, data, port))
+                    process.listening(port)
+                    contestants.append(Contestant(name, port, _KEY, process, share=0.1))
                 else:
                     port = _free_port()
-                    process = start(name, _mitmdump(config, data, port))
+                    process = start(name, _mitmdump(config, data, port, "never" if name == LANE else "always"))
                     process.port()
                     process.listening(port)
-                    contestants.append(Contestant(name, port, _token(data), process, share=0.1))
+                    share = 1.0 if name == LANE else 0.1
+                    contestants.append(Contestant(name, port, _token(data), process, share))
                 load.carry_out(Plan(contestants[-1].port, contestants[-1].token, "whole", requests=1))
             except (NoStart, Unexpected, OSError) as error:
                 skipped[name] = str(error)
@@ -195,9 +201,19 @@ def _gateway(config: Path, data: Path) -> list[str]:
     return [*program, "serve", "--config", str(config), "--data-dir", str(data), *listen]
 
 
-def _mitmdump(config: Path, data: Path, port: int) -> list[str]:
-    """mitmproxy's HTTP layer, with the addon, as a reverse proxy."""
+def _plain(provider: int, data: Path, port: int) -> list[str]:
+    """mitmproxy as a reverse proxy in front of the provider, without the addon; it streams answers."""
+    return [
+        str(Path(sys.executable).with_name("mitmdump")),
+        *("-q", "--set", "flow_detail=0", "--set", f"confdir={data}", "--set", "stream_large_bodies=1"),
+        *("--listen-host", "127.0.0.1", "--mode", f"reverse:http://127.0.0.1:{provider}@{port}"),
+    ]
+
+
+def _mitmdump(config: Path, data: Path, port: int, inspect: str) -> list[str]:
+    """mitmproxy with the addon, as a reverse proxy: over its HTTP layer, or by the relay lane."""
     options = {
+        "chain429_inspect": inspect,
         "chain429_config": config,
         "chain429_data_dir": data,
         "chain429_listen": "127.0.0.1:0",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scripts.benchmark.contestants import DIRECT, GATEWAY, RELAY
+from scripts.benchmark.contestants import DIRECT, GATEWAY, LANE, PLAIN, RELAY
 
 Figures = Mapping[str, Mapping[str, float]]
 
@@ -47,16 +47,17 @@ class Bar:
 def bars(figures: Figures) -> list[Bar]:
     """What the gateway's port has to live up to, beside the relay."""
 
-    def ratio(key: str) -> float | None:
-        relay = figures.get(RELAY, {}).get(key)
-        own = figures.get(GATEWAY, {}).get(key)
-        return own / relay if own is not None and relay is not None and relay > 0 else None
+    def ratio(key: str, name: str = GATEWAY, to: str = RELAY) -> float | None:
+        yardstick = figures.get(to, {}).get(key)
+        own = figures.get(name, {}).get(key)
+        return own / yardstick if own is not None and yardstick is not None and yardstick > 0 else None
 
     own = figures.get(GATEWAY, {})
     relay = figures.get(RELAY, {})
     growth = own["memory_end"] / own["memory_warm"] if own else None
-    # What a refused attempt may cost: one more way to the provider and back, through a relay.
-    refusal = own["refusal"] / relay["latency_p50"] if own and relay else None
+    # What a refused attempt may cost, besides one more way to the provider and back: as much as a relay.
+    direct = figures.get(DIRECT, {}).get("latency_p50", 0.0)
+    refusal = (own["refusal"] - direct) / relay["latency_p50"] if own and relay else None
     return [
         Bar("CPU of a request, 32 clients", ratio("cpu_busy"), 2.0, "x relay"),
         Bar("CPU of a request, one by one", ratio("cpu_serial"), 2.0, "x relay"),
@@ -64,9 +65,12 @@ def bars(figures: Figures) -> list[Bar]:
         Bar("added to the first word, p50", ratio("added_first"), 2.0, "x relay"),
         Bar("CPU of a chunk, full rate", ratio("cpu_full"), 1.5, "x relay"),
         Bar("CPU of a chunk, 50 a second", ratio("cpu_paced"), 1.5, "x relay"),
-        Bar("a first target's 429", refusal, 1.0, "x a request by the relay"),
+        Bar("a first target's 429", refusal, 1.0, "x a request by the relay, besides the way there"),
         Bar("memory at the end", own.get("memory_end"), 120.0, "MB"),
         Bar("memory at the end", growth, 1.05, "x after the first round"),
+        Bar("CPU of a request by the lane", ratio("cpu_serial", LANE, GATEWAY), 1.6, "x the API port"),
+        Bar("CPU of a request by the lane", ratio("cpu_serial", LANE, PLAIN), 0.4, "x plain mitmproxy"),
+        Bar("CPU of a chunk by the lane", ratio("cpu_full", LANE, GATEWAY), 2.0, "x the API port"),
     ]
 
 

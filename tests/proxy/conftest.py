@@ -59,7 +59,7 @@ def gateway() -> Gateway:
     def lend(headers: Mapping[str, str], host: str) -> str | None:
         return "a-ticket" if "x-lent" in headers and host == "api.openai.com" else None
 
-    return Gateway(GATEWAY, lambda: ("api.openai.com", "chain429.internal"), knows, set(), lend)
+    return Gateway(GATEWAY, lambda: ("api.openai.com", "chain429.internal"), knows, set(), set(), lend, lambda: False)
 
 
 @pytest.fixture
