@@ -11,6 +11,7 @@ The layers, and who may import whom (``tests/test_layers.py`` reads the imports)
     upstream                  the only HTTP client
     store/                    the request log on SQLite, and what is kept over a restart; one writer thread
     memory                    what was learned, over a restart
+    models                    the lists that providers publish of their models
     engine                    the one waterfall loop; the only place that waits
     web/                      the HTTP servers: API, pages, admin
     app                       wires the objects together

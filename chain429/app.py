@@ -10,10 +10,11 @@ import asyncio
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chain429 import __version__, log
 from chain429.clock import Clock
@@ -22,7 +23,8 @@ from chain429.config_file import ConfigFile, Document, Edit
 from chain429.engine import Engine
 from chain429.errors import ConfigError, RequestError, StartError
 from chain429.memory import Memory
-from chain429.pricing import Pricer
+from chain429.models import ModelLists
+from chain429.pricing import Pricer, list_prices
 from chain429.redact import Redactor
 from chain429.routing.chain import Entry
 from chain429.routing.ledger import Ledger
@@ -150,6 +152,7 @@ class App:
         self.store.price = Pricer(config)
         self.store.retention = Retention(config.log_seconds, config.log_bytes)
         self.memory = Memory(config, self.ledger, self.store, clock, options.keep)
+        self.lists = ModelLists(self.store, clock, self._relist)
         self.simulator = simulator
         self.vault = vault
         self.file = ConfigFile(path or new_config(environ), self._checked, self._first_text)
@@ -195,6 +198,8 @@ class App:
             self.store.open()
             if not self.config.simulated:
                 self.memory.recall()
+                self.lists.recall()
+                self._relist()
             if self._http:
                 await self._http.open()
             api = Api(
@@ -218,7 +223,7 @@ class App:
         self._tasks.append(loop.create_task(self._watch()))
         # What the simulator taught is of no use: it begins anew, too.
         if not self.config.simulated:
-            self._tasks.append(loop.create_task(self.memory.run()))
+            self._tasks += [loop.create_task(run) for run in self._lasting()]
         for warning in self.config.warnings:
             _log.warning("%s", warning)
 
@@ -234,7 +239,9 @@ class App:
             hosts,
             templates_folder(),
             clear=self.clear,
+            gateway=self,
             api_url=f"{self.api.url}/v1",
+            priced=list_prices().checked,
         )
         listener = await Listener.start(pages_runner(app, drain=1.0), host, port, "the pages' server")
         with suppress(OSError):  # whoever looks for it there will say that nothing is running
@@ -332,7 +339,7 @@ class App:
         if (config.listen, config.pages) != (self.config.listen, self.config.pages):
             _log.warning("a changed 'listen' or 'pages' takes effect at the next start")
         begins = self.config.simulated and not config.simulated
-        self.config = config
+        self.config = config = self.lists.adopt(config)
         self.redact.know(_revealed(config))
         self.ledger.configure(config.breaker, config.providers.values())
         self.memory.adopt(config)
@@ -341,7 +348,18 @@ class App:
         self.engine.adopt(config)
         self._doors = self._make_doors()
         if begins and self._tasks:
-            self._tasks.append(asyncio.get_running_loop().create_task(self.memory.run()))
+            loop = asyncio.get_running_loop()
+            self._tasks += [loop.create_task(run) for run in self._lasting()]
+
+    def _relist(self) -> None:
+        """Go on with what the providers' lists of models say now."""
+        self.config = self.lists.adopt(self.config)
+        self.engine.adopt(self.config)
+
+    def _lasting(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on while there are real providers."""
+        lists = [self.lists.run(self._http)] if self._http else []
+        return [self.memory.run(), *lists]
 
     def clear(self, name: str, credential: str | None = None) -> tuple[str, ...]:
         """Forget what speaks against the target ``provider/model``, with one of its credentials or with all of them.
@@ -363,6 +381,15 @@ class App:
         _log.info("cleared by hand: %s", ", ".join(map(str, meant)))
         return tuple(target.credential for target in meant)
 
+    def reset_breaker(self, provider: str) -> None:
+        """Close a provider's circuit breaker; whoever waits may try it at once."""
+        self.engine.reset_breaker(provider)
+        _log.info("the circuit breaker was closed by hand: %s", provider)
+
+    async def get(self, url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109
+        """See ``HttpUpstream.get``."""
+        return await self._http_upstream().get(url, headers, timeout)
+
     def status(self, now: float) -> Status:
         """How everything stands."""
         config = self.config
@@ -378,6 +405,7 @@ class App:
         open_breakers = [name for name in config.providers if self.ledger.breaker(name).state(now) != "closed"]
         problems += [f"{config.endpoints[name].name} is failing: {self.ledger.breaker(name).last_reason}."
                      for name in open_breakers]  # fmt: skip
+        problems += self.lists.missing
         if self.store.failure:
             problems.append(f"The request log can't be written: {self.store.failure}")
         return Status(

@@ -18,13 +18,12 @@ import click
 from chain429 import __version__, log
 from chain429.app import App, Options, banner, data_folder, find_config, launch, running_pages
 from chain429.clock import SystemClock
-from chain429.config import Config, Endpoint, load
+from chain429.config import Config, load
 from chain429.errors import Chain429Error, ConnectFailed, UpstreamError
+from chain429.inquiry import inquire
 from chain429.redact import Redactor
-from chain429.routing.failure import read_failure
-from chain429.routing.outcome import Kind, classify
 from chain429.simulator import Simulator
-from chain429.upstream import USER_AGENT, HttpUpstream
+from chain429.upstream import HttpUpstream
 from chain429.vault import MASTER_KEY, Vault
 
 _config = click.option(
@@ -151,35 +150,22 @@ def check(config: Path | None) -> None:
 
 async def _check(config: Config) -> bool:
     redact = Redactor(secret.reveal() for secret in config.secrets())
-    upstream = HttpUpstream(SystemClock())
+    clock = SystemClock()
+    upstream = HttpUpstream(clock)
     await upstream.open()
     good = True
     try:
         for endpoint in config.endpoints.values():
             for credential in endpoint.secrets:
-                fine, words = await _try_key(upstream, config, endpoint, credential)
-                good = good and fine
-                click.echo(f"  {'ok  ' if fine else 'FAIL'} {credential}: {redact(words)}")
+                provision = config.providers[endpoint.id].provision
+                found = await inquire(upstream.get, endpoint, provision, credential, clock.now())
+                good = good and found.works
+                click.echo(f"  {'ok  ' if found.works else 'FAIL'} {credential}: {redact(found.words)}")
             if endpoint.passing:
                 click.echo(f"  ok   {endpoint.passing}: not tried: each request brings its key")
     finally:
         await upstream.close()
     return good
-
-
-async def _try_key(upstream: HttpUpstream, config: Config, endpoint: Endpoint, credential: str) -> tuple[bool, str]:
-    if endpoint.models_url is None:
-        return True, "not tried: the provider has no list of models to ask for"
-    headers = {"user-agent": USER_AGENT, **endpoint.headers, **endpoint.authorization(credential)}
-    try:
-        status, body = await upstream.get(endpoint.models_url, headers, endpoint.timeouts.connect + 10)
-    except UpstreamError as error:
-        return False, f"{endpoint.models_url}: {error}"
-    if 200 <= status < 300:
-        return True, "the provider answers"
-    now = SystemClock().now()
-    outcome = classify(read_failure(status, {}, body), config.providers[endpoint.id].provision, now)
-    return outcome.kind is Kind.RATE_LIMITED, f"HTTP {status}: {outcome.kind}: {outcome.reason}"
 
 
 @main.command()

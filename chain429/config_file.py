@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +19,19 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import CommentMark, YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.tokens import CommentToken
 
 from chain429.config import Config
 from chain429.errors import ConfigError, EditConflict, Fault, StoreError
 
 # Longer lines are broken by YAML's writer, which nobody wants of a list of models.
 _WIDTH = 4096
+
+# Texts that are texts to every reader; besides them, there are words that are not.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./:@+-]*(?<!:)")
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 # Makes a Config of a text, for which messages name that file. Raises ConfigError with every fault.
 Check = Callable[[str, Path], Config]
@@ -74,13 +81,14 @@ class ConfigFile:
         """Put another text in its place, as ``change`` does."""
         if version is not None and version != _version(self._text()):
             raise EditConflict("the configuration was changed meanwhile: look at it again, then repeat the change")
-        self._tree(text)
         return self._put(text)
 
     def _put(self, text: str) -> tuple[Document, Config]:
+        # Checked first: that reader bears whatever is sent.
         config = self._check(text, self._path)
+        document = _document(text, self._tree(text))
         self._write(text)
-        return _document(text, self._tree(text)), config
+        return document, config
 
     def _text(self) -> str:
         try:
@@ -94,6 +102,9 @@ class ConfigFile:
     def _tree(self, text: str) -> CommentedMap:
         try:
             tree = _yaml().load(text)
+        except (RecursionError, ValueError, TypeError, LookupError, AttributeError):
+            # ruamel.yaml falls over what is nested too deeply, and over dates that there are not.
+            raise ConfigError([Fault("this can't be edited: put its dates in quotes", file=str(self._path))]) from None
         except YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = mark.line + 1 if mark is not None else None
@@ -129,6 +140,70 @@ def flow(values: list[Any]) -> CommentedSeq:
     found = CommentedSeq([flow(value) if isinstance(value, list) else value for value in values])
     found.fa.set_flow_style()
     return found
+
+
+def text_of(text: str, change: Edit) -> str:
+    """A file's text with a change that is written nowhere."""
+    tree = _yaml().load(text) or CommentedMap()
+    change(tree)
+    return _written(tree)
+
+
+def as_yaml(value: Any) -> Any:
+    """A new value as it is put into a tree: mappings in lines of their own, lists of texts in one line, and quotes
+    around every text that some reader of YAML may take for something else, such as ``on``, ``1:30`` or ``=``."""
+    if isinstance(value, CommentedMap | CommentedSeq):
+        return value
+    if isinstance(value, dict):
+        return CommentedMap({as_yaml(str(key)): as_yaml(inner) for key, inner in value.items()})
+    if isinstance(value, list | tuple):
+        return flow([as_yaml(inner) for inner in value])
+    if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
+        return DoubleQuotedScalarString(value)
+    return value
+
+
+def reordered(old: object, values: list[Any]) -> CommentedSeq:
+    """``values`` in place of a list that stands in a tree, in the same style; what stood behind an item on its line
+    stays with it, and so do its quotes."""
+    written = {_key(value): value for value in old} if isinstance(old, CommentedSeq) else {}
+    new = CommentedSeq([written.get(_key(value)) or as_yaml(value) for value in values])
+    if not isinstance(old, CommentedSeq):
+        new.fa.set_flow_style()
+        return new
+    if old.fa.flow_style():
+        new.fa.set_flow_style()
+        return new
+    new.fa.set_block_style()
+    behind = {_key(value): (_remarks(old, index)[0], _column(old, index)) for index, value in enumerate(old)}
+    for index, value in enumerate(new):
+        # What stands on lines of its own belongs to the place: at the end, to what comes after the list.
+        before_next = _remarks(old, len(old) - 1 if index == len(new) - 1 else index)[1]
+        if index < len(new) - 1 and index >= len(old) - 1:
+            before_next = ""
+        remark, column = behind.get(_key(value), ("", 0))
+        if remark or before_next:
+            token = CommentToken(f"{remark}\n{before_next}", CommentMark(column), None)
+            new.ca.items[index] = [token, None, None, None]
+    return new
+
+
+def _key(value: object) -> str:
+    return str(list(value)) if isinstance(value, list) else str(value)
+
+
+def _remarks(items: CommentedSeq, index: int) -> tuple[str, str]:
+    """What stands behind an item of a list on its line, and what stands on the lines from there to the next one."""
+    found = items.ca.items.get(index)
+    text = found[0].value if found and found[0] else ""
+    line, _, rest = text.partition("\n")
+    return line, rest
+
+
+def _column(items: CommentedSeq, index: int) -> int:
+    """Where the remark behind an item begins."""
+    found = items.ca.items.get(index)
+    return int(found[0].start_mark.column) if found and found[0] else 0
 
 
 def _yaml() -> YAML:

@@ -26,7 +26,7 @@ from chain429.routing.headers import read_headers
 from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Lease, Need
 from chain429.routing.line import Grant, Line, Waiter
-from chain429.routing.outcome import SERVED, Kind, Outcome, Step, classify
+from chain429.routing.outcome import SERVED, Kind, Outcome, Step, classify, of_path
 from chain429.routing.walk import Walk
 from chain429.store.records import AttemptRecord, Recorder, RequestRecord
 from chain429.upstream import MAX_ANSWER, MAX_ERROR_BODY, USER_AGENT, Answer, Upstream, UpstreamRequest
@@ -47,6 +47,9 @@ _LONGEST_RETRY = 55
 _POINTLESS_RETRY = 120
 
 _LONGEST_HEADER = 1000
+
+# A client is left without a byte for no longer than 15 s; a time-out may be half a second late.
+_SILENCE = 14.0
 
 _CANCELLED = Outcome.of(Kind.CANCELLED, "the client left")
 _SHORTEST_WAIT = 0.05
@@ -129,10 +132,18 @@ class Engine:
         self._capacities.forget()
         self._line.serve(self._clock.now(), freed=True)
 
+    def reset_breaker(self, provider: str) -> None:
+        """A user says that the provider is well again. Whoever waits may try it."""
+        self._ledger.reset_breaker(provider)
+        self._capacities.forget()
+        self._line.serve(self._clock.now(), freed=True)
+
     async def run(self, call: Call) -> Reply:
         """Walk down the chain until a target serves the request or none is left. Never raises but for cancellation."""
         config = self._config
         barred = _lend(call, config.endpoints[call.chain.passing]) if call.chain.passing else {}
+        if not call.request.dialect.translates:
+            barred |= _closed(call, config)
         conversation = call.request.conversation(call.session) if call.chain.keeps else None
         walk = self._walk(call, conversation, barred)
         outcomes: dict[Target, Outcome] = {}
@@ -313,7 +324,8 @@ class Engine:
                 body = call.own.hide(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
             if 300 <= answer.status < 400:
                 return Outcome.of(Kind.FAILED, "it redirects, which is not followed", status=answer.status)
-            return classify(read_failure(answer.status, answer.headers, body), provider.provision, self._clock.now())
+            outcome = classify(read_failure(answer.status, answer.headers, body), provider.provision, self._clock.now())
+            return outcome if call.request.dialect.translates else of_path(outcome)
         if not call.request.stream:
             body = await answer.read(MAX_ANSWER)
             await answer.finish()
@@ -349,7 +361,8 @@ class Engine:
             return Outcome.of(Kind.FAILED, "its answer ended before it said anything", status=answer.status)
         error = seen.error.error if call.own is None else call.own.hide_in(seen.error.error)
         failure = failure_in_answer(error, headers=answer.headers)
-        return classify(failure, provider.provision, self._clock.now())
+        outcome = classify(failure, provider.provision, self._clock.now())
+        return outcome if call.request.dialect.translates else of_path(outcome)
 
     def _serve(self, call: Call, served: _Served, endpoint: Endpoint) -> Reply:
         if served.answer is None or served.stream is None:
@@ -459,15 +472,20 @@ class Engine:
         unknown = _refused_own(call, outcomes, waits) if call.chain.passing else None
         rejected = next((outcome for outcome in outcomes.values() if outcome.kind is Kind.REJECTED), None)
         unfit = kinds <= _FINAL_KINDS and not limited
+        whys = _unfit(call.chain, outcomes, waits)
         if unknown is not None:
             # Tools renew their login when they are told so, and then come back.
             message = f"Chain '{call.chain.name}' needs your own key, which is missing or was refused. {trail}."
             problem = Problem(unknown, message, "authentication_error", "invalid_api_key", None, details)
+        elif "ability" in whys:
+            lacking = "can do what the request needs" if len(whys) == 1 else "can do what the request needs and take it"
+            message = f"No target of chain '{call.chain.name}' {lacking}. {trail}."
+            problem = Problem(400, message, "invalid_request_error", "unsupported_request", None, details)
         elif rejected and unfit:
             status = rejected.status if rejected.status and 400 <= rejected.status < 500 else 400
             message = f"Every provider that was asked refused the request. {trail}."
             problem = Problem(status, message, "invalid_request_error", "request_rejected", rejected.param, details)
-        elif Kind.TOO_LARGE in kinds and unfit:
+        elif whys or (Kind.TOO_LARGE in kinds and unfit):
             message = f"The request is too large for every target of chain '{call.chain.name}'. {trail}."
             problem = Problem(400, message, "invalid_request_error", "context_length_exceeded", "messages", details)
         elif limited:
@@ -524,7 +542,9 @@ class Engine:
 
 
 class Stream:
-    """A committed stream. Call ``next`` until it returns nothing, then ``close``; ``close`` in any case."""
+    """A committed stream. Call ``next`` until it returns nothing, then ``close``; ``close`` in any case.
+
+    While the provider is silent, the client is sent a sign of life every so often."""
 
     def __init__(
         self, engine: Engine, call: Call, served: _Served, answer: Answer, stream: AnswerStream, idle: float
@@ -535,6 +555,7 @@ class Stream:
         self._answer = answer
         self._stream = stream
         self._idle = idle
+        self._waited = 0.0  # for the provider's next bytes, as yet
         self._held = served.body
         self._first_token = engine._clock.monotonic()
         self._open = True
@@ -544,15 +565,23 @@ class Stream:
         if self._held:
             held, self._held = self._held, b""
             return held
-        stream = self._stream
+        stream, clock = self._stream, self._engine._clock
+        began = now = clock.monotonic()
         try:
             while self._open:
                 if stream.seen.ended:
                     await self._answer.finish()
                     self._end(SERVED)
                     return b""
-                async with self._engine._clock.timeout(self._idle):
-                    chunk = await self._answer.chunk()
+                try:
+                    async with clock.timeout(min(began + _SILENCE - now, self._idle - self._waited)):
+                        chunk = await self._answer.chunk()
+                except TimeoutError:
+                    self._waited += clock.monotonic() - now
+                    if self._waited >= self._idle:
+                        return self._failed(str(TimedOut("idle", self._idle)))
+                    return self._call.request.dialect.keep_alive
+                self._waited = 0.0
                 out = stream.feed(chunk) if chunk else stream.close()
                 if stream.seen.error is not None:
                     return out + self._broken("the provider reported an error in the middle of its answer")
@@ -560,8 +589,9 @@ class Stream:
                     return out + self._broken("its answer was cut short")
                 if out:
                     return out
-        except TimeoutError:
-            return self._failed(str(TimedOut("idle", self._idle)))
+                now = clock.monotonic()
+                if now - began >= _SILENCE:
+                    return self._call.request.dialect.keep_alive
         except (UpstreamError, WireError) as error:
             return self._failed(str(error))
         return b""
@@ -622,6 +652,24 @@ def _lend(call: Call, endpoint: Endpoint) -> dict[Target, Refusal]:
     return {target: refusal for target in call.chain.targets if is_callers(target.account)}
 
 
+def _closed(call: Call, config: Config) -> dict[Target, Refusal]:
+    """The targets that are not for a call which is only passed on: they are not spoken to in its words, or are another
+    model where the chain's first is the only one that will do."""
+    dialect, targets = call.request.dialect, call.chain.targets
+    first = targets[0].model
+    closed: dict[Target, Refusal] = {}
+    for target in targets:
+        spoken = config.endpoints[target.provider].dialect
+        if spoken != dialect.provider:
+            reason = f"it speaks {spoken}, and requests for {dialect.name} are not translated"
+        elif dialect.one_model and target.model != first:
+            reason = f"its {dialect.name} can't be compared with those of {first}, which comes first in the chain"
+        else:
+            continue
+        closed[target] = Refusal(None, reason, for_all=False, unfit="ability")
+    return closed
+
+
 def _refused_own(call: Call, outcomes: Mapping[Target, Outcome], waits: Mapping[Target, Refusal]) -> int | None:
     """The HTTP status where a caller's key is what is missing: it was refused, or nothing but it would do."""
     for target in call.chain.targets:
@@ -634,6 +682,22 @@ def _refused_own(call: Call, outcomes: Mapping[Target, Outcome], waits: Mapping[
             return 401
     alone = all(target in waits and waits[target].unfit == "key" for target in call.chain.targets)
     return 401 if alone else None
+
+
+def _unfit(chain: Chain, outcomes: Mapping[Target, Outcome], waits: Mapping[Target, Refusal]) -> set[str]:
+    """Why the request is one that the chain will never serve: ``ability``, ``size`` or both; empty where one of its
+    targets might."""
+    large = {(target.provider, target.model) for target, outcome in outcomes.items() if outcome.kind is Kind.TOO_LARGE}
+    whys: set[str] = set()
+    for target in chain.targets:
+        outcome, wait = outcomes.get(target), waits.get(target)
+        if (target.provider, target.model) in large and (outcome is None or outcome.kind is Kind.TOO_LARGE):
+            whys.add("size")
+        elif outcome is None and wait is not None and wait.unfit in ("ability", "size"):
+            whys.add(wait.unfit)
+        else:
+            return set()
+    return whys
 
 
 def _outgoing(call: Call, exchange: Exchange, endpoint: Endpoint, target: Target) -> UpstreamRequest:

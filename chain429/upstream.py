@@ -23,6 +23,7 @@ from chain429.errors import ConnectFailed, Cut, StartError, UpstreamError
 USER_AGENT = "chain429 (+https://pypi.org/project/chain429)"
 MAX_ERROR_BODY = 256 * 1024
 MAX_ANSWER = 64 * 1024 * 1024
+_MAX_SMALL = 8 * 1024 * 1024
 # How long a finished stream's connection is given to come to its end, so that it can be used again.
 _LINGER = 0.25
 
@@ -219,13 +220,13 @@ class HttpUpstream:
         )
 
     async def get(self, url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109
-        """A small GET, such as a list of models: its status and body. Raises UpstreamError."""
+        """A small GET, such as a list of models: its status and its whole body. Raises UpstreamError."""
         if self._session is None:
             raise StartError("the upstream client is not open")
         with _MAPPED:
             limit = aiohttp.ClientTimeout(total=timeout)
             async with self._session.get(url, headers=headers, allow_redirects=False, timeout=limit) as response:
-                return response.status, await response.content.read(MAX_ANSWER)
+                return response.status, await HttpAnswer(response, self._clock).read(_MAX_SMALL)
 
     async def close(self) -> None:
         if self._session is not None:

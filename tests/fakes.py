@@ -102,14 +102,16 @@ class FakeAnswer:
     async def chunk(self) -> bytes:
         if not self._pieces:
             return b""
+        # What is waited for stays the next piece, however often the wait is broken off.
+        if isinstance(self._pieces[0], asyncio.Event):
+            await self._pieces[0].wait()
+            del self._pieces[0]
+            return await self.chunk()
+        if isinstance(self._pieces[0], str):
+            await asyncio.Event().wait()
         piece = self._pieces.pop(0)
         if isinstance(piece, Exception):
             raise piece
-        if isinstance(piece, asyncio.Event):
-            await piece.wait()
-            return await self.chunk()
-        if isinstance(piece, str):
-            await asyncio.Event().wait()
         assert isinstance(piece, bytes)
         return piece
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from chain429.redact import Redactor
 from chain429.routing.chain import Entry, Target
 from chain429.routing.limits import Need
 from chain429.routing.outcome import Kind, Outcome
+from chain429.simulator import Simulator
 from tests.fakes import FakeClock
 
 CONFIG = """
@@ -48,16 +51,20 @@ def test_the_data_folder() -> None:
 
 
 def test_the_templates_are_found() -> None:
-    assert (templates_folder() / "index.html").is_file()
+    assert (templates_folder() / "overview.html").is_file()
 
 
 async def start(folder: Path, text: str | None = CONFIG, **more: Path | str) -> App:
+    return await start_at(FakeClock(), folder, text, **more)
+
+
+async def start_at(clock: FakeClock, folder: Path, text: str | None, **more: Path | str) -> App:
     path = folder / "chain429.yaml"
     if text is not None:
         path.write_text(text)
         more["config"] = path
     environ = {"XDG_CONFIG_HOME": str(folder / "none")}
-    return await launch(options(folder, **more), environ, FakeClock(), Redactor())
+    return await launch(options(folder, **more), environ, clock, Redactor())
 
 
 async def test_without_anything_the_simulator_answers_and_the_banner_says_so(
@@ -255,6 +262,43 @@ async def test_a_start_that_fails_leaves_what_was_learned_alone(tmp_path: Path) 
         assert app.status(now).chains[0].tiers[0][0].until == now + 600
     finally:
         await app.stop()
+
+
+LISTED = """
+providers: {{groq: {{keys: [sim-key-of-the-list], base_url: "{groq}"}}}}
+chains: {{default: [groq/openai/gpt-oss-20b, groq/openai/gpt-oss-21b]}}
+"""
+
+
+async def test_what_a_provider_lists_is_known_over_a_reload_and_a_restart(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with AsyncExitStack() as stack:
+        simulator = Simulator(clock=FakeClock())
+        await simulator.start()
+        stack.push_async_callback(simulator.stop)
+        text = LISTED.format(groq=simulator.base_url("groq"))
+        app = await start_at(clock, tmp_path, text)
+        stack.push_async_callback(app.stop)
+        missing = "Groq does not list the model of 'groq/openai/gpt-oss-21b'. Did you mean 'groq/openai/gpt-oss-20b'?"
+        assert missing not in app.status(clock.now()).problems
+        await clock.advance(3)
+        async with asyncio.timeout(30):
+            while missing not in app.status(clock.now()).problems:  # noqa: ASYNC110  sockets give no event
+                await asyncio.sleep(0)
+        listed = app.config
+        assert "openai/gpt-oss-20b" in listed.providers["groq"].models.listed
+        assert app.reload()
+        assert app.config.providers == listed.providers
+        assert missing in app.status(clock.now()).problems
+        # A hint, and no more: it is still tried.
+        assert app.status(clock.now()).chains[0].tiers[1][0].ready
+    again = await start_at(clock, tmp_path, text)
+    try:
+        assert (again.config.providers, again.config.chains) == (listed.providers, listed.chains)
+        assert missing in again.status(clock.now()).problems
+        assert b"sim-key-of-the-list" not in (tmp_path / "data/chain429.db").read_bytes()
+    finally:
+        await again.stop()
 
 
 async def test_what_the_simulator_taught_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

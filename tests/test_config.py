@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain429.catalog import presets
 from chain429.config import Config, Timeouts, from_environment, is_loopback, load, parse
 from chain429.errors import ConfigError, StoreError
 from chain429.routing.chain import Cost, Limit, Strategy
+from chain429.routing.fit import UNKNOWN, Capabilities
 from chain429.routing.window import Window
 
 ENVIRON = {"GROQ_API_KEY": "gsk_groq_key_of_the_test", "CEREBRAS_API_KEY": "csk-cerebras-key", "A1": "one", "A2": "two"}
@@ -147,6 +149,54 @@ def test_limits_of_a_key_go_before_those_of_its_provider() -> None:
         Limit("requests", None, 2),
     }
     assert set(second.limits) == {Limit("requests", Window.MINUTE, 5), Limit("requests", None, 2)}
+
+
+def test_what_a_model_can_do_is_told_by_its_name_or_by_a_glob_and_goes_before_the_catalog() -> None:
+    config = read("""
+        providers:
+          groq:
+            models:
+              "openai/*": {tools: false, context: 4000}
+              openai/gpt-oss-120b: {images: true}
+              "qwen*":
+          home:
+            base_url: http://127.0.0.1:9/v1
+            models: {qwen3: {tools: true, images: false, json_schema: false, reasoning: true, context: 8, output: 4}}
+        chains: {default: [groq/openai/gpt-oss-120b, home/qwen3, home/other]}
+    """)
+    large, small, other = (tier[0] for tier in config.chains["default"].tiers)
+    usual = presets()["groq"].capabilities({}).of("openai/gpt-oss-120b")
+    assert large.capabilities == usual._replace(tools=False, images=True, context=4000)
+    assert small.capabilities == (True, False, False, True, 8, 4)
+    assert other.capabilities == UNKNOWN
+    # A model that is only pinned is known as well.
+    pinned = config.resolve("groq/openai/gpt-oss-20b")
+    assert pinned
+    assert pinned.tiers[0][0].capabilities.context == 4000
+
+
+def test_what_a_provider_lists_is_known_everywhere_and_a_user_still_goes_before_it() -> None:
+    config = read("""
+        providers: {home: {base_url: http://127.0.0.1:9/v1, models: {m: {tools: true}}}, away: {base_url: http://a.test}}
+        chains: {default: [home/m, away/m], fast: {targets: [home/n], affinity: false}}
+        aliases: {pinned: home/n}
+    """)
+    lists = {"home": {"m": Capabilities(tools=False, context=10), "n": Capabilities(images=False)}}
+    listed = config.listing(lists)
+    default, fast = listed.chains.values()
+    assert [tier[0].capabilities for tier in default.tiers] == [Capabilities(tools=True, context=10), UNKNOWN]
+    assert fast.tiers[0][0].capabilities == Capabilities(images=False)
+    assert not fast.affinity
+    for name in ("pinned", "home/n"):
+        chain = listed.resolve(name)
+        assert chain
+        assert chain.tiers[0][0].capabilities == Capabilities(images=False)
+    # Nothing else is changed by it, and nothing of it is left when it is gone.
+    assert config.chains["fast"].tiers[0][0].capabilities == UNKNOWN
+    assert listed.listing({}) == config
+    assert [target for chain in listed.chains.values() for target in chain.targets] == [
+        target for chain in config.chains.values() for target in chain.targets
+    ]
 
 
 def test_time_outs_that_a_provider_does_not_name_are_those_of_the_file() -> None:
@@ -404,6 +454,10 @@ def test_every_fault_is_told_at_once() -> None:
             "2: providers.x.timeouts.deadline: is",
         ),
         (providers("{strategy: fastest, preset: groq, keys: env:A1}"), "2: providers.x.strategy: must be"),
+        (providers("{base_url: http://a.b, models: {m: {tools: 1}}}"), "2: providers.x.models.m.tools: must be true"),
+        (providers("{base_url: http://a.b, models: {m: {context: 0}}}"), "2: providers.x.models.m.context: must be"),
+        (providers("{base_url: http://a.b, models: {m: {vision: no}}}"), "2: providers.x.models.m.vision: is not a"),
+        (providers("{base_url: http://a.b, models: [m]}"), "2: providers.x.models: "),
         (providers("{preset: groq, keys: [env:A1, env:A1]}"), "2: providers.x.keys.1: is there twice"),
         (providers("{preset: groq, keys: [env: A1]}"), "2: providers.x.keys.0: a reference has no space after"),
         (providers("{base_url: 'https://a.b/v1/chat/completions'}"), "2: providers.x.base_url: leave '/chat/compl"),

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from ruamel.yaml.comments import CommentedMap
 
 from chain429.config import Config, parse
-from chain429.config_file import ConfigFile, flow
+from chain429.config.faults import Places
+from chain429.config.reading import Reader
+from chain429.config_file import ConfigFile, as_yaml, flow, reordered, text_of
 from chain429.errors import ConfigError, EditConflict, StoreError
 
 TEXT = """\
@@ -134,6 +136,60 @@ def test_a_folder_that_can_t_be_written_is_said_and_nothing_is_lost(tmp_path: Pa
     with pytest.raises((StoreError, OSError)):
         file.change(nothing)
     assert file.path.read_text(encoding="utf-8") == TEXT
+
+
+REMARKS = """\
+chains:
+  default:
+    - a/big      # the best
+    # cheaper ones:
+    - [b/small, "b/other:free"]   # both free
+    - b/last
+
+# Names for tools.
+aliases: {gpt-4o: default}
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        (
+            ["a/big", ["b/small", "b/other:free"], "b/last"],
+            ["- a/big      # the best", "# cheaper ones:", '- [b/small, "b/other:free"]   # both free', "- b/last"],
+        ),
+        (
+            ["b/last", "b/new", "a/big"],
+            ["- b/last", "# cheaper ones:", "- b/new", "- a/big      # the best"],
+        ),
+        (["b/new"], ["- b/new"]),
+        (
+            ["a/1", "a/2", "a/big", "a/3", "a/4"],
+            ["- a/1", "# cheaper ones:", "- a/2", "- a/big      # the best", "- a/3", "- a/4"],
+        ),
+    ],
+    ids=["as it was", "another order", "one", "more"],
+)
+def test_a_list_in_another_order_keeps_its_remarks(tmp_path: Path, values: list[object], lines: list[str]) -> None:
+    file = file_of(
+        tmp_path, f"providers: {{a: {{base_url: http://a.test}}, b: {{base_url: http://b.test}}}}\n{REMARKS}"
+    )
+
+    def edit(tree: CommentedMap) -> None:
+        tree["chains"]["default"] = reordered(tree["chains"]["default"], values)
+
+    file.change(edit)
+    text = file.path.read_text(encoding="utf-8").partition("  default:\n")[2]
+    found, _, rest = text.partition("\n\n")
+    assert [line.strip() for line in found.splitlines()] == lines
+    assert rest == "# Names for tools.\naliases: {gpt-4o: default}\n"
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8).filter(str.isprintable), st.text(max_size=12), max_size=5))
+def test_whatever_is_put_into_the_tree_is_read_back_as_text(told: dict[str, str]) -> None:
+    text = text_of("a: 1\n", lambda tree: tree.update(aliases=as_yaml(told)))
+    data = Reader(Places("file")).read(text)
+    assert data == {"a": 1, "aliases": told}
 
 
 comments = st.text(

@@ -18,6 +18,11 @@ from chain429.routing.ledger import Ledger
 from chain429.routing.limits import Need
 from chain429.routing.outcome import Kind, Outcome
 from chain429.wire.chat import ChatRequest
+from chain429.wire.completions import CompletionsRequest
+from chain429.wire.dialect import ClientRequest
+from chain429.wire.embeddings import EmbeddingsRequest
+from chain429.wire.messages import MessagesRequest
+from chain429.wire.responses import ResponsesRequest
 from tests.fakes import HANG, FakeAnswer, FakeClock, FakeUpstream, Piece, Records, settle
 
 CONFIG = """
@@ -280,6 +285,96 @@ async def test_a_silent_stream_is_broken_off() -> None:
     assert world.upstream.answers[0].closed
 
 
+PROMPT = b'{"model": "default", "max_tokens": 9, "stream": true, "messages": [{"role": "user", "content": "Hi"}]}'
+PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+
+def requests() -> dict[str, ClientRequest]:
+    """A streamed request of each dialect."""
+    asked = b'{"model": "default", "stream": true, "input": "Hi"}'
+    return {
+        "chat": ChatRequest.parse(PROMPT),
+        "messages": MessagesRequest.parse(PROMPT),
+        "responses": ResponsesRequest.parse(asked),
+    }
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sign"),
+    [("chat", b": keep-alive\n\n"), ("messages", PING), ("responses", b": keep-alive\n\n")],
+)
+async def test_while_a_provider_is_silent_the_client_hears_something_every_15_seconds(
+    dialect: str, sign: bytes
+) -> None:
+    go_on = asyncio.Event()
+    world = World({"a": [stream(WORD, go_on, MORE + FINISH + DONE)]})
+    call = world.call()
+    call.request = requests()[dialect]
+    reply = await world.engine.run(call)
+    assert isinstance(reply.body, Stream)
+    assert b"Hi" in await reply.body.next()
+    for _ in range(3):
+        task = asyncio.create_task(reply.body.next())
+        await world.clock.advance(15)
+        assert await task == sign
+    task = asyncio.create_task(reply.body.next())
+    await world.clock.advance(13)
+    assert not task.done()
+    go_on.set()
+    assert b" you" in await task
+    assert b" you" not in await drain(reply)
+    assert world.records.last.outcome == "served"
+    assert world.clock.waiting == 0
+
+
+async def test_signs_of_life_do_not_make_a_silent_stream_last() -> None:
+    world = World({"a": [stream(WORD, HANG)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    said = [await reply.body.next()]
+    while len(said) < 9 and said[-1]:
+        task = asyncio.create_task(reply.body.next())
+        await world.clock.advance(15)
+        said.append(await task)
+    assert said[1:4] == [b": keep-alive\n\n"] * 3
+    assert b"idle time-out after 60 s" in said[4]
+    assert said[5:] == [b""]
+
+
+async def test_what_a_client_is_not_sent_is_silence_to_it_but_a_sign_that_the_provider_lives() -> None:
+    steps = [asyncio.Event() for _ in range(12)]
+    pieces: list[Piece] = [piece for step in steps for piece in (step, USAGE)]
+    world = World({"a": [stream(WORD, *pieces, FINISH, DONE)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    said: list[bytes] = []
+
+    async def read(body: Stream) -> None:
+        while piece := await body.next():
+            said.append(piece)
+
+    task = asyncio.create_task(read(reply.body))
+    for step in steps:  # two minutes in steps of ten seconds, each with a byte of the provider
+        await world.clock.advance(10)
+        step.set()
+    await task
+    assert said == [WORD, *[b": keep-alive\n\n"] * 6, FINISH, DONE]
+    assert world.records.last.outcome == "served"
+
+
+async def test_half_of_an_event_is_held_back_while_signs_of_life_are_sent() -> None:
+    go_on = asyncio.Event()
+    world = World({"a": [stream(WORD, MORE[:20], go_on, MORE[20:], FINISH, DONE)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    assert await reply.body.next() == WORD
+    task = asyncio.create_task(reply.body.next())
+    await world.clock.advance(15)
+    assert await task == b": keep-alive\n\n"
+    go_on.set()
+    assert await drain(reply) == MORE + FINISH + DONE
+
+
 async def test_a_finished_stream_whose_connection_hangs_is_a_good_one() -> None:
     world = World({"a": [stream(WORD, FINISH, HANG)]})
     reply = await world.run(stream=True)
@@ -462,14 +557,14 @@ async def test_exhaustion_by_limits_is_an_honest_429() -> None:
     assert world.asked() == ["a", "b", "c", "c"]
 
 
-async def test_retry_after_is_held_to_what_clients_stand() -> None:
+async def test_edge_06_retry_after_is_held_to_what_clients_stand() -> None:
     world = World({"a": [error(429, TOO_MANY, retry_after="100")]})
     reply = await world.run("alone")
     assert reply.headers["retry-after"] == "55"
     assert "x-should-retry" not in reply.headers
 
 
-async def test_a_day_long_wait_is_not_worth_retrying() -> None:
+async def test_edge_06_a_day_long_wait_is_not_worth_retrying() -> None:
     world = World({"a": [error(402)]})
     reply = await world.run("alone")
     assert (reply.status, reply.headers["retry-after"], reply.headers["x-should-retry"]) == (429, "55", "false")
@@ -490,6 +585,109 @@ async def test_the_status_says_what_the_cause_was(answer: FakeAnswer, status: in
     world = World({"a": [answer]})
     reply = await world.run("alone")
     assert (reply.status, error_of(reply)["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("kind", [b"null", b'"<nil>"', b'"new_api_error"'])
+async def test_edge_28_a_refusal_keeps_the_provider_s_words_and_has_a_type_that_clients_know(kind: bytes) -> None:
+    world = World({"a": [error(400, b'{"error":{"message":"context_management: Extra inputs","type":%b}}' % kind)]})
+    found = error_of(await world.run("alone"))
+    assert "context_management: Extra inputs" in str(found["message"])
+    assert found["type"] == "invalid_request_error"
+
+
+ABLE = """
+patience: 0
+providers:
+  a: {base_url: https://a.test/v1, keys: [env:A, env:B], models: {plain: {tools: false}, blind: {images: false}}}
+  b: {base_url: https://b.test/v1, models: {short: {context: 100}, "*": {json_schema: false}}}
+  c: {base_url: https://c.test/v1}
+chains:
+  default: [a/plain, b/any, c/any]
+  plain: [a/plain]
+  none: [a/plain, b/short]
+  short: [b/short]
+  both: [c/any, a/plain]
+"""
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
+
+
+async def test_what_a_model_lacks_is_passed_over_without_a_call() -> None:
+    world = World({"a": [ok()], "b": [ok()], "c": [ok()]}, ABLE)
+    assert (await world.run(tools=TOOLS)).headers["x-chain429-provider"] == "b"
+    skips = [(skip.credential, skip.reason) for skip in world.records.last.attempts if skip.outcome == "skipped"]
+    assert skips == [("a/A", "it calls no tools"), ("a/B", "it calls no tools")]
+    assert (await world.run(tools=TOOLS, response_format=SCHEMA)).headers["x-chain429-provider"] == "c"
+    assert (await world.run()).headers["x-chain429-provider"] == "a"
+    assert world.asked() == ["b", "c", "a"]
+
+
+async def test_a_request_that_no_model_of_the_chain_can_serve_is_the_clients_to_change() -> None:
+    world = World({"a": [ok()], "b": [ok()]}, ABLE)
+    reply = await world.run("none", tools=TOOLS, response_format=SCHEMA)
+    assert reply.status == 400
+    assert "retry-after" not in reply.headers
+    found = error_of(reply)
+    assert (found["type"], found["code"]) == ("invalid_request_error", "unsupported_request")
+    assert found["message"] == (
+        "No target of chain 'none' can do what the request needs. a/plain: it calls no tools; "
+        "a/plain: it calls no tools; b/short: it does not answer by a JSON schema."
+    )
+    assert world.asked() == []
+    assert world.records.last.status == 400
+
+
+async def test_what_no_model_can_do_is_told_in_the_clients_own_dialect() -> None:
+    world = World({"a": [ok()]}, ABLE)
+    chain = world.config.resolve("plain")
+    assert chain
+    tools = [{"name": "f", "input_schema": {"type": "object"}}]
+    body = {"model": "plain", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "tools": tools}
+    request = MessagesRequest.parse(json.dumps(body).encode())
+    reply = await world.engine.run(Call("req_1", request, chain, "sdk", world.clock.now(), world.clock.monotonic()))
+    assert reply.status == 400
+    assert isinstance(reply.body, bytes)
+    found = json.loads(reply.body)
+    assert (found["type"], found["error"]["type"]) == ("error", "invalid_request_error")
+    assert "it calls no tools" in found["error"]["message"]
+
+
+LONG = [{"role": "user", "content": "word " * 1000}]
+
+
+async def test_what_is_too_long_by_estimate_is_passed_over_but_tried_when_nothing_else_is_left() -> None:
+    world = World({"b": [ok()], "c": [ok()]}, ABLE.replace("[a/plain, b/any, c/any]", "[b/short, c/any]"))
+    assert (await world.run(messages=LONG)).headers["x-chain429-provider"] == "c"
+    assert world.records.last.attempts[0].reason.startswith("it takes 100 tokens, and this request has about ")
+    assert (await world.run("short", messages=LONG)).headers["x-chain429-provider"] == "b"
+    assert world.asked() == ["c", "b"]
+
+
+async def test_what_was_too_long_indeed_is_not_tried_again() -> None:
+    world = World({"b": [error(413)]}, ABLE)
+    for _ in range(2):
+        reply = await world.run("short", messages=LONG)
+        assert (reply.status, error_of(reply)["code"], error_of(reply)["param"]) == (
+            400,
+            "context_length_exceeded",
+            "messages",
+        )
+    assert world.asked() == ["b"]
+
+
+async def test_too_large_for_one_and_too_much_for_the_other() -> None:
+    world = World({"c": [error(413)]}, ABLE)
+    reply = await world.run("both", tools=TOOLS)
+    assert (reply.status, error_of(reply)["code"]) == (400, "unsupported_request")
+    assert str(error_of(reply)["message"]).startswith(
+        "No target of chain 'both' can do what the request needs and take it. c/any: "
+    )
+
+
+@pytest.mark.parametrize(("answer", "status"), [(error(429), 429), (error(500), 502), (error(422), 422)])
+async def test_a_target_that_might_have_served_decides_what_is_told(answer: FakeAnswer, status: int) -> None:
+    world = World({"c": [answer]}, ABLE)
+    assert (await world.run("both", tools=TOOLS)).status == status
 
 
 async def test_if_all_reject_the_first_rejection_goes_back() -> None:
@@ -818,6 +1016,18 @@ async def test_what_is_cleared_by_hand_goes_to_those_who_wait() -> None:
     assert world.clock.waiting == 0
 
 
+async def test_a_breaker_that_is_reset_by_hand_goes_to_those_who_wait() -> None:
+    world = World({"a": [ok()]}, PATIENT)
+    for _ in range(3):
+        world.ledger.breaker("a").failed(world.clock.now(), "down")
+    waiting = asyncio.create_task(world.run("alone"))
+    await settle()
+    assert world.asked() == []
+    world.engine.reset_breaker("a")
+    reply = await waiting
+    assert (reply.status, world.asked()) == (200, ["a"])
+
+
 # Conversations go on where their prompt is cached.
 
 KEYS = """
@@ -948,3 +1158,114 @@ async def test_a_conversation_waits_in_the_line_like_all_others_and_nothing_is_h
     assert (await first).status == (await second).status == 200
     assert keys_of(world) == "ab" + "ab"
     assert world.ledger.leased() == 0
+
+
+# What is only passed on.
+
+PASSED = """
+patience: 0
+providers:
+  a: {base_url: https://a.test/v1, keys: [env:A, env:B], strategy: priority}
+  b: {base_url: https://b.test/v1}
+  c: {base_url: https://c.test/v1, dialect: messages, keys: [env:A]}
+chains:
+  default: [a/big, a/small, c/big, b/small, b/big]
+  foreign: [c/big]
+"""
+ROWS = b'{"object":"list","data":[{"index":0,"embedding":[0.5]}],"usage":{"prompt_tokens":4,"total_tokens":4}}'
+LEGACY = b'data: {"object":"text_completion","choices":[{"text":"Hi","index":0,"finish_reason":"stop"}]}\n\n'
+
+
+def passed(world: World, request: ClientRequest, model: str = "default") -> Call:
+    call = world.call(model)
+    call.request = request
+    return call
+
+
+def embeddings() -> ClientRequest:
+    return EmbeddingsRequest.parse(b'{"model": "default", "input": "Hi"}')
+
+
+def completions(*, stream: bool = True) -> ClientRequest:
+    body = {"model": "default", "prompt": "Hi", "stream": stream}
+    return CompletionsRequest.parse(json.dumps(body).encode())
+
+
+async def test_embeddings_go_to_the_very_same_model_only() -> None:
+    world = World({"a": [error(429, TOO_MANY)], "b": [ok(ROWS)]}, PASSED)
+    reply = await world.engine.run(passed(world, embeddings()))
+    assert (reply.status, reply.body) == (200, ROWS)
+    asked = [(request.url, json.loads(request.body)["model"]) for request in world.upstream.requests]
+    assert asked == [("https://a.test/v1/embeddings", "big")] * 2 + [("https://b.test/v1/embeddings", "big")]
+    last = world.records.last
+    assert (last.dialect, last.outcome, last.tokens_in, last.tokens_out) == ("embeddings", "served", 4, 0)
+    passed_over = {f"{one.provider}/{one.model}": one.reason for one in last.attempts if one.outcome == "skipped"}
+    assert passed_over == {
+        "a/small": "its embeddings can't be compared with those of big, which comes first in the chain",
+        "c/big": "it speaks messages, and requests for embeddings are not translated",
+        "b/small": "its embeddings can't be compared with those of big, which comes first in the chain",
+    }
+
+
+async def test_where_embeddings_could_not_be_had_it_is_told_why_others_were_not_asked() -> None:
+    world = World({"a": [error(429, TOO_MANY)], "b": [error(500)]}, PASSED)
+    reply = await world.engine.run(passed(world, embeddings()))
+    assert reply.status == 429
+    told = str(error_of(reply)["message"])
+    assert "a/small: its embeddings can't be compared with those of big" in told
+    assert "c/big: it speaks messages" in told
+    assert world.asked() == ["a", "a", "b"]
+
+
+async def test_what_nobody_in_the_chain_can_be_asked_is_the_clients_to_change() -> None:
+    world = World({}, PASSED)
+    for request in (embeddings(), completions()):
+        reply = await world.engine.run(passed(world, request, "foreign"))
+        assert (reply.status, error_of(reply)["code"]) == (400, "unsupported_request")
+    assert world.upstream.requests == []
+
+
+async def test_completions_are_streamed_from_whoever_can_be_asked() -> None:
+    world = World({"a": [error(503)], "b": [stream(LEGACY)]}, PASSED)
+    reply = await world.engine.run(passed(world, completions()))
+    assert await drain(reply) == LEGACY + DONE
+    assert reply.headers["x-chain429-model"] == "small"
+    assert [request.url for request in world.upstream.requests] == [
+        "https://a.test/v1/completions", "https://a.test/v1/completions", "https://b.test/v1/completions",
+    ]  # fmt: skip
+    assert (world.records.last.dialect, world.records.last.outcome) == ("completions", "served")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error(404, b'{"error":{"message":"Not found"}}'),
+        error(405),
+        error(501, b'{"error":{"message":"This server does not support embeddings"}}'),
+        error(403, b'{"error":{"message":"You are not allowed to generate embeddings from this model"}}'),
+        error(400, b'{"error":{"message":"no such model","code":"model_not_found"}}'),
+        FakeAnswer(200, JSON, [b'{"error":{"message":"no such model","code":"model_not_found"}}']),
+    ],
+)
+async def test_a_provider_without_the_path_is_left_for_this_request_and_benched_for_nothing(answer: FakeAnswer) -> None:
+    world = World({"a": [*[answer] * 3, ok()], "b": [ok(ROWS)]}, PASSED)
+    for _ in range(3):
+        reply = await world.engine.run(passed(world, embeddings()))
+        assert (reply.status, reply.body) == (200, ROWS)
+    assert world.asked() == ["a", "b"] * 3
+    assert world.outcomes()[0] == "a rejected"
+    assert (await world.run()).headers["x-chain429-provider"] == "a"
+
+
+async def test_where_no_provider_has_the_path_the_first_refusal_goes_back() -> None:
+    world = World({"a": [error(404)], "b": [error(405)]}, PASSED)
+    reply = await world.engine.run(passed(world, embeddings()))
+    assert (reply.status, error_of(reply)["code"]) == (404, "request_rejected")
+
+
+async def test_a_refused_key_is_one_whatever_was_asked() -> None:
+    world = World({"a": [error(401), ok(ROWS)], "b": [ok()]}, PASSED)
+    await world.engine.run(passed(world, embeddings()))
+    assert [outcome for outcome in world.outcomes() if outcome.startswith("a") and "skipped" not in outcome] == [
+        "a unauthorized", "a served",
+    ]  # fmt: skip

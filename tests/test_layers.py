@@ -17,8 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 BELOW_APP = (
-    "errors clock redact routing wire catalog config config_file vault upstream store pricing memory log engine web "
-    "simulator"
+    "errors clock redact routing wire catalog config config_file vault upstream inquiry store pricing memory models "
+    "log engine web simulator"
 )
 
 # layer: what of chain429 it may import | what other packages
@@ -33,12 +33,15 @@ TABLE = {
     "config_file": "errors config | ruamel",
     "vault": "errors | cryptography",
     "upstream": "errors clock wire config | aiohttp",
+    "inquiry": "errors routing catalog config upstream |",
     "store": "errors clock routing | peewee",
     "pricing": "catalog config routing store | yaml",
     "memory": "errors clock routing config store |",
+    "models": "errors clock routing catalog config upstream store |",
     "log": "errors redact store |",
     "engine": "errors clock routing wire config upstream store |",
-    "web": "errors clock redact routing wire catalog config upstream store engine | aiohttp jinja2",
+    "web": "errors clock redact routing wire catalog config config_file vault upstream inquiry store engine | "
+    "aiohttp jinja2 pydantic",
     "simulator": "errors clock | aiohttp",
     "app": f"{BELOW_APP} |",
     "proxy": f"{BELOW_APP} app | mitmproxy",

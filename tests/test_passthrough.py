@@ -152,7 +152,7 @@ async def running(
         await app.stop()
 
 
-async def test_the_vendor_is_shown_the_callers_key_and_program(tmp_path: Path) -> None:
+async def test_edge_29_the_vendor_is_shown_the_callers_key_and_program(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         assert (await world.ask(x_api_key="another"))[0] == 200
     [(host, headers)] = world.shown()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from chain429.clock import SystemClock
-from chain429.errors import ConnectFailed, Cut
+from chain429.errors import ConnectFailed, Cut, UpstreamError
 from chain429.upstream import HttpUpstream, UpstreamRequest
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -108,7 +108,75 @@ async def test_an_answer_that_ends_too_early_is_cut() -> None:
             await ask(server, upstream)
 
 
+async def test_a_read_that_is_broken_off_loses_nothing() -> None:
+    pieces = [b"%d " % number for number in range(200)]
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"hello")
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0)
+        writer.close()
+
+    upstream = HttpUpstream(SystemClock())
+    await upstream.open()
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+        answer = await upstream.send(UpstreamRequest(url, {}, b"hello", 5.0))
+        read, broken_off = [b"?"], 0
+        while read[-1]:
+            try:
+                async with asyncio.timeout(0):
+                    read.append(await answer.chunk())
+            except TimeoutError:
+                broken_off += 1
+        await upstream.close()
+    assert b"".join(read[1:]) == b"".join(pieces)
+    assert broken_off
+
+
 async def test_what_is_no_http_is_cut() -> None:
     async with served([b"SSH-2.0-OpenSSH_9.9\r\n"]) as (server, upstream):
         with pytest.raises(Cut, match="not HTTP"):
             await ask(server, upstream)
+
+
+async def got(*pieces: bytes) -> tuple[int, bytes]:
+    """What ``get`` returns of an answer that comes in these pieces."""
+    headers: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        headers.append(await reader.readuntil(b"\r\n\r\n"))
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
+
+    upstream = HttpUpstream(SystemClock())
+    await upstream.open()
+    try:
+        async with await asyncio.start_server(talk, "127.0.0.1", 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            return await upstream.get(f"http://127.0.0.1:{port}/v1/models", {"authorization": "Bearer k"}, 10)
+    finally:
+        await upstream.close()
+        assert all(b"authorization: Bearer k" in head for head in headers)
+
+
+async def test_a_get_reads_the_whole_answer_however_it_comes() -> None:
+    head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
+    pieces = [bytes([number]) * 100_000 for number in range(20)]
+    assert await got(head, *pieces) == (200, b"".join(pieces))
+
+
+async def test_a_get_does_not_read_without_end_nor_take_a_part_for_the_whole() -> None:
+    with pytest.raises(UpstreamError, match="its answer is larger than 8388608 bytes"):
+        await got(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", *[b"x" * 1_000_000] * 9)
+    with pytest.raises(Cut):
+        await got(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", b"[1,2")
+
+
+async def test_a_get_goes_nowhere_else() -> None:
+    moved = b"HTTP/1.1 302 Found\r\nlocation: http://elsewhere.test/\r\ncontent-length: 0\r\n\r\n"
+    assert await got(moved) == (302, b"")

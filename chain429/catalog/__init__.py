@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from chain429.catalog.lists import Shape
 from chain429.routing.fit import Capabilities, Models
 from chain429.routing.headers import FAMILIES
 from chain429.routing.outcome import Kind, Provision, Rule, Scope, words
@@ -179,7 +180,7 @@ class ModelList(_Data):
     """
 
     path: str | None = "/models"
-    shape: Literal["openai", "cohere", "cloudflare"] = "openai"
+    shape: Shape = "openai"
     auth: bool = True
     unlisted: tuple[str, ...] = ()
 

@@ -6,7 +6,8 @@ Every fault is reported at once, with file, line and key; no value of a secret i
 
 from __future__ import annotations
 
-from chain429.config.build import is_loopback
+from chain429.config.build import credential_ids, is_loopback
+from chain429.config.checking import check_data
 from chain429.config.load import from_environment, load, parse
 from chain429.config.schema import (
     BreakerFile,
@@ -37,6 +38,8 @@ __all__ = [
     "ProxyFile",
     "Timeouts",
     "TimeoutsFile",
+    "check_data",
+    "credential_ids",
     "from_environment",
     "is_loopback",
     "load",

@@ -227,6 +227,7 @@ class Build:
         if not keys:
             identifier = f"{name}/no-key"
             return (Credential(identifier, f"{name}:{identifier}", limits=_limits(common)),), {identifier: None}
+        ids = credential_ids(name, [key.key for key in keys])
         credentials: list[Credential] = []
         secrets: dict[str, Secret | None] = {}
         places: dict[str, int] = {}
@@ -240,13 +241,13 @@ class Build:
             if key.key == _PASSTHROUGH:
                 if key.account is not None:
                     self.fault("each caller's key has an account of its own", *where, "account")
-                passed = Credential(f"{name}/{_PASSTHROUGH}", f"{CALLERS}{name}", key.priority, key.weight, limits)
+                passed = Credential(ids[index], f"{CALLERS}{name}", key.priority, key.weight, limits)
                 credentials.append(passed)
                 continue
             secret = self._secret(key.key, *where)
             if secret and any(other and other.reveal() == secret.reveal() for other in secrets.values()):
                 self._warn("is the same key as another one of the list, so it adds nothing", *where)
-            identifier = _unused(f"{name}/{_label(key.key, index)}", {*secrets, f"{name}/{_PASSTHROUGH}"})
+            identifier = ids[index]
             secrets[identifier] = secret
             account = f"{name}:{key.account or identifier}"
             credentials.append(Credential(identifier, account, key.priority, key.weight, limits))
@@ -423,10 +424,20 @@ def _put(url: str, values: Mapping[str, str]) -> str:
     return VARIABLE.sub(lambda match: values.get(match[1], ""), url)
 
 
+def credential_ids(provider: str, references: Sequence[str]) -> tuple[str, ...]:
+    """The ids of a provider's keys, in their order, by where each comes from."""
+    passed = f"{provider}/{_PASSTHROUGH}"
+    ids: list[str] = []
+    for index, reference in enumerate(references):
+        plain = f"{provider}/{_label(reference, index)}"
+        ids.append(passed if reference == _PASSTHROUGH else _unused(plain, {*ids, passed}))
+    return tuple(ids)
+
+
 def _label(reference: str, index: int) -> str:
     """How a key is named in logs and pages: by where it comes from, never by what it is."""
     kind, _, name = reference.partition(":")
-    if kind == "env":
+    if kind in ("env", "secret"):
         return name
     return Path(name).name if kind == "file" else f"key{index + 1}"
 

@@ -52,6 +52,14 @@ def validate(data: Any, places: Places) -> ConfigFile:
         raise
 
 
+def check_data(data: Any, file: str) -> ConfigFile:
+    """The checked file without what it refers to. Raises ConfigError with every fault."""
+    places = Places(file)
+    found = validate(data, places)
+    places.raise_faults()
+    return found
+
+
 def _as_written(place: Where, data: Any) -> Where:
     """The place in the file: a chain that is a list has no 'targets' there."""
     match place:

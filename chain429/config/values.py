@@ -139,9 +139,9 @@ class Config:
         }
         return replace(self, providers=providers, chains=chains)
 
-    def resolve(self, model: str) -> Chain | None:
+    def resolve(self, model: str, *, named: bool = False) -> Chain | None:
         """The chain that a request's ``model`` names: a chain, an alias, ``provider/model`` (that or nothing), else the
-        default chain; None where it is unknown and ``strict`` is on.
+        default chain; None where it is unknown and ``strict`` is on, or where it has to be ``named``.
 
         An alias that names the model beats one with a ``*``; of several with one, the first in the file counts."""
         chain = self.chains.get(model)
@@ -154,7 +154,7 @@ class Config:
             )
         if alias is not None:
             return self.chains.get(alias) or self._pinned(alias)
-        return self._pinned(model) or (None if self.strict else self.chains[DEFAULT_CHAIN])
+        return self._pinned(model) or (None if self.strict or named else self.chains[DEFAULT_CHAIN])
 
     def _pinned(self, name: str) -> Chain | None:
         provider, _, model = name.partition("/")

@@ -301,6 +301,13 @@ class Ledger:
         self._orders.clear()
         self._ceilings.pop(_whose(target), None)
 
+    def reset_breaker(self, provider: str) -> None:
+        """A user says that the provider is well again."""
+        self.changed = True
+        self.breaker(provider).reset()
+        self._closed.clear()
+        self._orders.clear()
+
     def order_tier(self, tier: Sequence[Entry], need: Need, now: float) -> Sequence[Entry]:
         """The entries of one tier, the one with most headroom for this request first."""
         if len(tier) == 1:

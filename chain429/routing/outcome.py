@@ -339,6 +339,10 @@ GENERIC: tuple[Rule, ...] = (
 )
 
 
+# What is answered where a path is unknown, or known and not for this model.
+_NOT_THERE = frozenset({403, 404, 405, 501})
+
+
 @functools.lru_cache(maxsize=64)
 def _generic(status: int) -> tuple[Rule, ...]:
     return tuple(rule for rule in GENERIC if not rule.status or status in rule.status)
@@ -373,6 +377,15 @@ def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
         claim if claim is not None and until is not None and claim > until else None,
         guessed,
     )
+
+
+def of_path(outcome: Outcome) -> Outcome:
+    """The same, where the request was for one of the paths that not every provider has, or not for every model: that it
+    is not there, or not to be had, is said of the path, and must not bench what is asked elsewhere."""
+    there = outcome.status not in _NOT_THERE or outcome.kind not in (Kind.UNAUTHORIZED, Kind.FAILED)
+    if there and outcome.kind is not Kind.GONE:
+        return outcome
+    return Outcome.of(Kind.REJECTED, outcome.reason, status=outcome.status)
 
 
 def _hit(metric: Metric | None, window: Window | None, amount: str, used: str) -> Hit | None:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from chain429.simulator.answers import Answer, Call, max_tokens, words
+from chain429.simulator.beside import complete, embed
 from chain429.simulator.chat_checks import conversation_fault, malformation
 from chain429.simulator.limits import Exceeded, Limits, Metric, Period, Quota, Rolling, Window
 from chain429.simulator.reply import DONE, Reply, event, json_reply, stream_reply
@@ -54,9 +55,11 @@ class Dialect:
     path: ClassVar[str]  # of the base URL
     endpoint: ClassVar[str] = "/chat/completions"  # where it takes requests, below that
     count_endpoint: ClassVar[str | None] = None  # where it tells how many tokens a request is
+    others: ClassVar[Mapping[str, Callable[[Dialect, Turn], Reply]]] = MappingProxyType({})  # what else it answers
     models: ClassVar[Mapping[str, Limits]]  # with the limits of the bucket that each counts in
     retired: ClassVar[frozenset[str]] = frozenset()  # models that are gone
     needs_key: ClassVar[bool] = True
+    lists_to_all: ClassVar[bool] = False  # its list of models wants no key
     context: ClassVar[int | None] = None  # tokens that prompt and answer must fit
     counts_failures: ClassVar[bool] = False  # a request that fails still counts against the limits
     role_chunk: ClassVar[bool] = True  # a stream begins with a chunk that has a role and no text
@@ -312,6 +315,7 @@ class Generic(Dialect):
     name = "generic"
     path = "/v1"
     needs_key = False
+    others = MappingProxyType({"/completions": complete, "/embeddings": embed})
     options = MappingProxyType({"strict": False})
     models = MappingProxyType({model: Limits() for model in ("qwen3", "gemma4", "gpt-oss:20b", "llama3.2")})
 

@@ -39,6 +39,7 @@ class OpenRouter(Dialect):
             "openrouter/free": _FREE,
         }
     )
+    lists_to_all = True
     retired = frozenset({"meta-llama/llama-3.3-70b-instruct:free"})
     failures = MappingProxyType(
         {

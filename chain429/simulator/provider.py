@@ -118,7 +118,8 @@ class SimulatedProvider:
 
     def list_models(self, key: str | None) -> Reply:
         """The reply to a request for the list of models."""
-        return self._refuse_key(key) or self.dialect.model_list(self.dialect.models)
+        refusal = None if self.dialect.lists_to_all else self._refuse_key(key)
+        return refusal or self.dialect.model_list(self.dialect.models)
 
     def respond(self, key: str | None, body: object, now: float, headers: Mapping[str, str] = _NO_HEADERS) -> Reply:
         """The reply to a request for an answer. ``body`` is its JSON, or None when it was none."""
@@ -153,6 +154,23 @@ class SimulatedProvider:
             self._spend(scripted)
             return scripted.fault.bend(reply, dialect, turn, scripted.arguments)
         return reply
+
+    def beside(
+        self, path: str, key: str | None, body: object, now: float, headers: Mapping[str, str] = _NO_HEADERS
+    ) -> Reply:
+        """The reply to a request at one of ``Dialect.others``; a scripted refusal is one here, too."""
+        turn = self._turn(key, body, now, headers)
+        if isinstance(turn, Reply):
+            return turn
+        dialect, scripted = self.dialect, self._next_fault(turn.model)
+        if scripted and scripted.fault.refuse:
+            self._spend(scripted)
+            return scripted.fault.refuse(dialect, turn, scripted.arguments)
+        if turn.model not in dialect.models:
+            return dialect.unknown_model(turn.model)
+        if exceeded := turn.quota.admit(now, 0):
+            return dialect.limited(exceeded, turn)
+        return dialect.others[path](dialect, turn)
 
     def count(self, key: str | None, body: object, now: float, headers: Mapping[str, str] = _NO_HEADERS) -> Reply:
         """The reply to a request that only asks how many tokens it is; that counts against no limit."""

@@ -10,6 +10,7 @@ import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -104,6 +105,8 @@ class Simulator:
             app.router.add_post(prefix + dialect.endpoint, self._endpoint(provider, provider.respond))
             if dialect.count_endpoint:
                 app.router.add_post(prefix + dialect.count_endpoint, self._endpoint(provider, provider.count))
+            for path in dialect.others:
+                app.router.add_post(prefix + path, self._endpoint(provider, partial(provider.beside, path)))
             app.router.add_get(f"{prefix}/models", self._endpoint(provider, _lister(provider)))
         # Handlers are cancelled when their caller leaves: that is how ``closed_early`` is seen at once.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None)

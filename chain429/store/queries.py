@@ -100,6 +100,16 @@ class Queries:
         found = self._ask(lambda database: _by_id(database, id), nothing)
         return found[0] if found else None
 
+    def numbered(self, number: int) -> Logged | None:
+        """The request of that row, with its attempts."""
+        nothing: list[Logged] = []
+        found = self._ask(lambda database: _by_number(database, number), nothing)
+        return found[0] if found else None
+
+    def newest(self) -> int:
+        """The number of the row that was written last; 0 where there is none. Takes no time, however long the log."""
+        return self._ask(lambda database: Request.select(fn.MAX(Request.number)).scalar(database), 0) or 0
+
     def usage(self, by: Dimension, since: float, until: float = math.inf) -> list[Sums]:
         """What was used from the hour of ``since`` on (Unix seconds), by each provider, model, chain, … or day; the
         most requests first, days in their order."""
@@ -134,7 +144,10 @@ def _requests(
     if before is not None:
         query = query.where(Request.at < before)
     if number is not None:
-        query = query.where(Request.number < number)
+        at = Request.select(Request.at).where(Request.number == number).scalar(database)
+        # Rows are numbered as requests end, and listed as they began.
+        earlier = (Request.at < at) | ((Request.at == at) & (Request.number < number))
+        query = query.where(Request.number < number if at is None else earlier)
     for condition in _conditions(wanted):
         query = query.where(condition)
     return _with_attempts(database, list(query.dicts().execute(database)))
@@ -142,6 +155,11 @@ def _requests(
 
 def _by_id(database: SqliteDatabase, id: str) -> list[Logged]:
     query = Request.select().where(Request.id == id).order_by(Request.number.desc()).limit(1)
+    return _with_attempts(database, list(query.dicts().execute(database)))
+
+
+def _by_number(database: SqliteDatabase, number: int) -> list[Logged]:
+    query = Request.select().where(Request.number == number)
     return _with_attempts(database, list(query.dicts().execute(database)))
 
 

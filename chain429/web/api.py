@@ -6,6 +6,7 @@ plain handler, no routes or middlewares: this is the hot path.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import json
@@ -23,13 +24,18 @@ from chain429.clock import Clock
 from chain429.config import Config
 from chain429.engine import Call, Engine, Stream
 from chain429.errors import RequestError
+from chain429.routing.chain import Chain
 from chain429.store.records import Recorder, RequestRecord
 from chain429.web.auth import Doors, Peer
 from chain429.wire import cursor
 from chain429.wire.chat import CHAT
 from chain429.wire.chat import PATH as CHAT_PATH
+from chain429.wire.completions import COMPLETIONS, CompletionsRequest
+from chain429.wire.completions import PATH as COMPLETIONS_PATH
 from chain429.wire.conversation import session_of
 from chain429.wire.dialect import ClientRequest, Dialect, Problem
+from chain429.wire.embeddings import EMBEDDINGS, EmbeddingsRequest
+from chain429.wire.embeddings import PATH as EMBEDDINGS_PATH
 from chain429.wire.messages import MESSAGES, MessagesRequest
 from chain429.wire.messages import PATH as MESSAGES_PATH
 from chain429.wire.responses import PATH as RESPONSES_PATH
@@ -40,7 +46,13 @@ _log = logging.getLogger("chain429.api")
 
 # The dialect of each path on which requests are served.
 _DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {CHAT_PATH: CHAT, MESSAGES_PATH: MESSAGES, RESPONSES_PATH: RESPONSES}
+    {
+        CHAT_PATH: CHAT,
+        MESSAGES_PATH: MESSAGES,
+        RESPONSES_PATH: RESPONSES,
+        COMPLETIONS_PATH: COMPLETIONS,
+        EMBEDDINGS_PATH: EMBEDDINGS,
+    }
 )
 _COUNT_TOKENS = f"{MESSAGES_PATH}/count_tokens"
 
@@ -108,7 +120,8 @@ class Api:
             return self._models(request, path.removeprefix("/models").lstrip("/"), identifier)
         message = (
             f"There is no {method} {path} here; there are POST /v1/chat/completions, POST /v1/responses, "
-            "POST /v1/messages, POST /v1/messages/count_tokens and GET /v1/models."
+            "POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/completions, POST /v1/embeddings and "
+            "GET /v1/models."
         )
         return self._problem(_spoken(request, path), Problem(404, message, code="unknown_url"), identifier)
 
@@ -120,12 +133,13 @@ class Api:
         own = self._doors().own_key(request.headers, _peer(request)) if config.passing else None
         try:
             parsed = _parse(dialect, await self._body(request, config.max_body), request.headers)
-            chain = config.resolve(parsed.model)
+            chain = config.resolve(parsed.model, named=dialect.one_model)
             if chain is None:
                 known = ", ".join((*config.chains, *config.aliases))
+                why = f"for {dialect.name}" if dialect.one_model else "because 'strict' is on"
                 raise RequestError(
                     f"The model {parsed.model!r} does not exist: it names no chain and no alias ({known}), and is not "
-                    "of the form provider/model. Unknown names are refused because 'strict' is on.",
+                    f"of the form provider/model. Unknown names are refused {why}.",
                     status=404,
                     code="model_not_found",
                     param="model",
@@ -133,6 +147,10 @@ class Api:
         except RequestError as error:
             self._recorder.record(self._refused(identifier, dialect, parsed, client, at, started, error))
             return self._wrong(dialect, error, identifier)
+        if isinstance(parsed, MessagesRequest) and parsed.max_tokens == 0:
+            kind = "text/event-stream; charset=utf-8" if parsed.stream else "application/json"
+            headers = {"content-type": kind, "x-request-id": identifier, "request-id": identifier}
+            return _response(200, parsed.answer_nothing(identifier, int(at)), headers)
         patience = _patience(request.headers.get("x-chain429-patience"), config.patience)
         session = session_of(request.headers) if chain.keeps else ""
         call = Call(identifier, parsed, chain, client, at, started, patience=patience, session=session, own=own)
@@ -200,7 +218,8 @@ class Api:
         made = datetime.datetime.fromtimestamp(self._created, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         both = {"object": "model", "created": self._created, "type": "model", "created_at": made}
         rows = {
-            model: {"id": model, "display_name": model, "owned_by": owner, **both} for model, owner in owners.items()
+            model: {"id": model, "display_name": model, "owned_by": owner, **both, **_sizes(config.resolve(model))}
+            for model, owner in owners.items()
         }
         if not name:
             ends = {"has_more": False, "first_id": next(iter(rows), None), "last_id": next(reversed(rows), None)}
@@ -224,6 +243,7 @@ class Api:
         self, dialect: Dialect, problem: Problem, identifier: str, headers: Mapping[str, str] | None = None
     ) -> web.Response:
         told = {"content-type": "application/json", "x-request-id": identifier, "request-id": identifier}
+        problem = dataclasses.replace(problem, details={"request_id": identifier, **problem.details})
         return _response(problem.status, dialect.error(problem), {**told, **(headers or {})})
 
     def _refused(
@@ -258,11 +278,25 @@ class Api:
         )
 
 
+def _sizes(chain: Chain | None) -> dict[str, int]:
+    """The most tokens that any of the chain's models is known to take, and to answer with: by the names that Anthropic
+    and OpenRouter have for these."""
+    known = [entry.capabilities for tier in chain.tiers for entry in tier] if chain else []
+    context = max((one.context for one in known if one.context is not None), default=None)
+    output = max((one.output for one in known if one.output is not None), default=None)
+    sizes = {"context_length": context, "max_input_tokens": context, "max_tokens": output}
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
 def _parse(dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> ClientRequest:
     """Raises RequestError."""
     if dialect is MESSAGES:
         return MessagesRequest.parse(body, headers.get("anthropic-version", ""), headers.get("anthropic-beta", ""))
-    return ResponsesRequest.parse(body) if dialect is RESPONSES else cursor.parse(body)
+    if dialect is CHAT:
+        return cursor.parse(body)
+    if dialect is RESPONSES:
+        return ResponsesRequest.parse(body)
+    return EmbeddingsRequest.parse(body) if dialect is EMBEDDINGS else CompletionsRequest.parse(body)
 
 
 def _spoken(request: web.BaseRequest, path: str) -> Dialect:

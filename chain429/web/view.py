@@ -7,16 +7,18 @@ otherwise.
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chain429.clock import Clock
 from chain429.routing.status import ChainStatus, LimitStatus, ProviderStatus, Status, TargetStatus
-from chain429.store.queries import ProviderTotals, Queries, Summary
-from chain429.store.records import RequestRecord
+from chain429.store.queries import Filter, Logged, ProviderTotals, Queries, Summary
+from chain429.store.records import Costs, RequestRecord
+from chain429.web.admin.usage import savings_of
 
 _DAY = 86_400.0
-_SHOWN = 50  # requests on the page
+_SHOWN = 10  # requests on the page
 _PAUSE = 20  # counts of the day are taken again after as many times as long as taking them took
 
 # States of targets, and outcomes of attempts and requests, that do not read well as they are written.
@@ -138,29 +140,40 @@ class ProviderView:
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """A request, with its trail in a few words. ``key`` tells rows apart even where clients chose the same id."""
+    """A request, with its trail in a few words. ``number`` tells rows apart even where clients chose the same id."""
 
     record: RequestRecord
-    key: str
+    number: int
+    costs: Costs
     trail: str
 
     @classmethod
-    def of(cls, record: RequestRecord) -> RequestView:
+    def of(cls, logged: Logged) -> RequestView:
+        record = logged.request
         passed = sum(attempt.outcome == "skipped" for attempt in record.attempts)
         tried = len(record.attempts) - passed
         parts = [f"{tried} attempt{'' if tried == 1 else 's'}"]
         if passed:
             parts.append(f"{passed} passed over")
-        return cls(record, f"{record.at!r} {record.id}", ", ".join(parts))
+        return cls(record, logged.number, logged.costs, ", ".join(parts))
+
+    @property
+    def saved(self) -> float | None:
+        """What it would have cost by the list, minus what it did cost; None where either is not known."""
+        if self.costs.cost is None or self.costs.list_cost is None or self.costs.currency != self.costs.list_currency:
+            return None
+        return self.costs.list_cost - self.costs.cost
 
 
 class Views:
-    """Makes the page's content. ``api_url`` is the base URL that people are told to use."""
+    """Makes the first page's content. ``api_url`` is the base URL that people are told to use, ``priced`` the date of
+    the table of prices."""
 
-    def __init__(self, queries: Queries, clock: Clock, api_url: str) -> None:
+    def __init__(self, queries: Queries, clock: Clock, api_url: str, priced: str = "") -> None:
         self._queries = queries
         self._clock = clock
         self._api_url = api_url
+        self._priced = priced
         self._counts: tuple[Mapping[str, ProviderTotals], Summary] = ({}, Summary())
         self._count_again = float("-inf")  # monotonic seconds
 
@@ -173,8 +186,11 @@ class Views:
             "headline": headline(status),
             "chains": [ChainView.of(chain) for chain in status.chains],
             "providers": _providers(status, totals),
+            "tokens": sum(total.tokens_in + total.tokens_out for total in totals.values()),
             "summary": summary,
-            "requests": [RequestView.of(record) for record in self._queries.recent(_SHOWN)],
+            "savings": savings_of(self._queries.usage("day", now - _DAY)),
+            "priced": self._priced,
+            "requests": [RequestView.of(logged) for logged in self._queries.requests(Filter(), _SHOWN)],
             "dropped": dropped,
             "api_url": self._api_url,
         }
@@ -244,3 +260,23 @@ def seconds(duration: float) -> str:
 def number(value: int) -> str:
     """``1,234,567``."""
     return f"{value:,}"
+
+
+def money(amount: float, currency: str) -> str:
+    """``$1,234.56``, ``$0.00042``, ``12.5 sats``: four digits of what is small, never rounded to nothing."""
+    size = abs(amount)
+    digits = 2 if size >= 1 or size == 0 else min(9, 3 - math.floor(math.log10(size)))
+    text = f"{size:,.{digits}f}"
+    if digits > 2:
+        whole, _, rest = text.partition(".")
+        text = f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
+    sign = "-" if amount < 0 else ""
+    return f"{sign}${text}" if currency == "usd" else f"{sign}{text} {currency}"
+
+
+def percent(share: float) -> str:
+    """``12 %``, ``0.4 %``; of what is not nothing, never ``0 %``."""
+    if share in (0.0, 1.0):
+        return f"{share * 100:.0f} %"
+    text = f"{share * 100:.1f}" if share < 0.0995 or share > 0.995 else f"{share * 100:.0f}"
+    return f"{max(text, '0.1', key=float)} %"

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from chain429.errors import RequestError, WireError
 from chain429.wire import sse
 from chain429.wire.chat_prompt import read_prompt
-from chain429.wire.chat_reader import ChatReader
-from chain429.wire.chat_writer import DONE, ChatWriter, error_body
+from chain429.wire.chat_reader import ChatReader, parsed
+from chain429.wire.chat_stream import ChatStream, mended
+from chain429.wire.chat_writer import ChatWriter, error_body
 from chain429.wire.cleanup import clean, dropped
 from chain429.wire.conversation import Conversation, opening_key, session_key
 from chain429.wire.dialect import Dialect, DialectName, Problem, Side
-from chain429.wire.events import End, Seen, Usage
+from chain429.wire.events import Seen
 from chain429.wire.members import DROP, Members
 from chain429.wire.prompt import Prompt
 from chain429.wire.wants import Ability, abilities, length, shows
@@ -41,11 +42,6 @@ RENAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_
 _OWNERS = ("prompt_cache_key", "user", "safety_identifier")
 # A conversation is told by no more of the messages before its first answer.
 _OPENING = 8
-
-# Only an event that holds one of these may be more than words of the answer. Quotes inside of JSON strings are
-# escaped, so words of the model can't be taken for them. A search for plain bytes is far cheaper than an expression.
-_NOTABLE = (b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {')
-_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
 class ChatRequest(NamedTuple):
@@ -206,85 +202,6 @@ def _said(content: Any) -> str:
     return "".join([part["text"] if isinstance(part.get("text"), str) else f"[{part.get('type')}]" for part in parts])
 
 
-class ChatStream:
-    """Passes one streamed answer on to a client of the same dialect.
-
-    ``feed`` returns the bytes for the client and keeps ``seen`` true to what has been read. Only whole events are
-    passed on, so a client never gets half of one. After an error nothing more is passed on: what becomes of it is not
-    decided here. Raises WireError where the bytes are no event stream.
-    """
-
-    __slots__ = ("_include_usage", "_parser", "_reader", "seen")
-
-    def __init__(self, *, include_usage: bool) -> None:
-        self._parser = sse.EventParser()
-        self._reader = ChatReader()
-        self._include_usage = include_usage
-        self.seen = Seen()
-
-    def feed(self, chunk: bytes) -> bytes:
-        words = 0 if self._parser.pending else self._words(chunk)
-        if words == len(chunk):
-            return chunk
-        rest = [event.raw for event in self._parser.feed(chunk[words:]) if self._passes(event)]
-        return chunk[:words] + b"".join(rest)
-
-    def _words(self, chunk: bytes) -> int:
-        """How much of ``chunk``, which begins with an event, is whole events that say nothing but the next words.
-
-        This is the hot path: nearly all of an answer is that, and need not be taken apart.
-        """
-        seen = self.seen
-        if not (seen.meaningful and chunk.startswith(b"data: {")) or seen.ended or seen.error is not None:
-            return 0
-        end = len(chunk)
-        for mark in _NOTABLE:
-            at = chunk.find(mark, 0, end)
-            if at >= 0:
-                end = at
-        if end == len(chunk) and chunk.endswith(b"}\n\n"):
-            return end
-        last = chunk.rfind(b"}\n\n", 0, end)
-        return last + 3 if last >= 0 else 0
-
-    def close(self) -> bytes:
-        """The upstream's stream has ended; what is left for the client. ``seen.complete`` tells whether it may."""
-        rest = b"".join([event.raw.rstrip(b"\r\n") + b"\n\n" for event in self._parser.close() if self._passes(event)])
-        if self.seen.complete and not self.seen.ended:
-            self.seen.add(End())
-            rest += DONE
-        return rest
-
-    def fail(self, problem: Problem) -> bytes:
-        """The error. No [DONE] follows: the answer is not complete."""
-        return sse.event(error_body(problem))
-
-    def _passes(self, event: sse.ServerEvent) -> bool:
-        if self.seen.error is not None or self.seen.ended:
-            return False
-        if self._words(event.raw) == len(event.raw):
-            return True
-        if event.data is None:
-            if event.raw.lstrip().startswith((b":", b"event:", b"id:", b"retry:")) or not event.raw.strip():
-                return True
-            # Gemini has been seen to break a stream with a bare JSON error, without "data:".
-            events = self._reader.read(event.raw)
-        else:
-            if not event.data.strip():
-                return True
-            events = self._reader.read(event.data)
-        for item in events:
-            self.seen.add(item)
-        if self.seen.error is not None:
-            return False
-        # The chunk that only carries usage was asked for by us; a client that did not ask must not see it.
-        return self._include_usage or not (
-            all(isinstance(item, Usage) for item in events)
-            and b'"usage"' in event.raw
-            and _NO_CHOICES.search(event.raw)
-        )
-
-
 class ChatExchange:
     """One attempt: a Chat Completions request answered in Chat Completions. See ``dialect.Exchange``."""
 
@@ -305,16 +222,23 @@ class ChatExchange:
         return ChatStream(include_usage=self._request.include_usage)
 
     def answer(self, body: bytes) -> tuple[Seen, bytes]:
-        seen = Seen()
-        for event in ChatReader().whole(body):
+        seen, reader, answer = Seen(), ChatReader(), parsed(body)
+        for event in reader.take(answer, whole=True):
             seen.add(event)
-        return seen, body
+        if seen.error is not None or not seen.meaningful:
+            return seen, body
+        changes = mended(answer, reader, seen.finish)
+        return seen, Members.parse(body).render(changes) if changes else body
 
 
 class ChatDialect:
     """See ``dialect.Dialect``."""
 
     name: DialectName = "chat"
+    provider: DialectName = "chat"
+    translates = True
+    one_model = False
+    keep_alive = sse.comment("keep-alive")
 
     def error(self, problem: Problem) -> bytes:
         return error_body(problem)

@@ -72,23 +72,58 @@ class ChatReader:
     another call begins.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_choice", "_ids", "_last", "_opened")
+    __slots__ = ("_by_id", "_by_index", "_choice", "_ids", "_last", "_open_call", "_opened", "pieces")
 
     def __init__(self) -> None:
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
         self._last: _Call | None = None
+        self._open_call: _Call | None = None  # the one that the last piece belongs to
         self._ids: set[str] = set()
         self._opened = 0
         self._choice: Any = None
+        # What each piece of a call in the last chunk came to; some to nothing.
+        self.pieces: list[list[Event]] = []
 
     def read(self, data: bytes, name: str = "") -> list[Event]:
         if data.lstrip().startswith(b"[DONE]"):
             return [End()]
-        return self._chunk(_object(data), whole=False)
+        return self.take(parsed(data))
 
     def whole(self, body: bytes) -> list[Event]:
-        return self._chunk(_object(body), whole=True)
+        return self.take(parsed(body), whole=True)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were made so far."""
+        return self._opened
+
+    def more(self, text: str) -> None:
+        """More of the arguments that the last piece of a call was of, from somebody who has read them."""
+        if self._open_call is not None:
+            self._open_call.pieces.append(text)
+            self._open_call.size += len(text)
+
+    @property
+    def whole_call(self) -> bool:
+        """Whether the arguments of the last call are all there, if it has any."""
+        return self._last is None or not self._last.pieces or self._last.whole
+
+    def choice(self, chunk: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The choice of a chunk that counts where several were asked for: always the same."""
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                if self._choice is None:
+                    self._choice = choice.get("index", 0)
+                if choice.get("index", self._choice) == self._choice:
+                    return choice
+        return None
+
+    def take(self, chunk: dict[str, Any], *, whole: bool = False) -> list[Event]:
+        """The events of a chunk, or of a ``whole`` answer, that is parsed already."""
+        self.pieces.clear()
+        return self._chunk(chunk, whole=whole)
 
     def _chunk(self, chunk: dict[str, Any], *, whole: bool) -> list[Event]:
         vendor = chunk.get("x_groq")
@@ -100,7 +135,9 @@ class ChatReader:
         if choices is None and not isinstance(usage, dict):
             # Flat errors have no "error" member; whatever this is, it is not an answer.
             return [Error(chunk)]
-        choice = self._first(choices) if isinstance(choices, list) else None
+        choice = self.choice(chunk)
+        if choice is None and choices and not (isinstance(choices, list) and isinstance(choices[0], dict)):
+            raise WireError("its choices are none")
         events: list[Event] = []
         if choice is not None:
             self._read(choice, events, whole=whole)
@@ -108,24 +145,18 @@ class ChatReader:
         if not isinstance(usage, dict) and isinstance(vendor, dict):
             usage = vendor.get("usage")
         if isinstance(usage, dict):
-            events += _usage(usage)
+            events += usage_events(usage)
         return events
-
-    def _first(self, choices: list[Any]) -> dict[str, Any] | None:
-        """The choice that counts where several were asked for: always the same."""
-        for choice in choices:
-            if isinstance(choice, dict):
-                if self._choice is None:
-                    self._choice = choice.get("index", 0)
-                if choice.get("index", self._choice) == self._choice:
-                    return choice
-        return None
 
     def _read(self, choice: dict[str, Any], events: list[Event], *, whole: bool) -> None:
         if choice.get("error"):
             events.append(Error(choice["error"]))
             return
         piece = choice.get("delta") or choice.get("message")
+        if whole and not any(isinstance(choice.get(name), dict) for name in ("message", "delta")):
+            # The end of something that is not there is no answer.
+            events.append(Error({"message": "the provider's answer has no message"}))
+            return
         if isinstance(piece, dict):
             content = piece.get("content")
             reasoning = piece.get("reasoning_content") or piece.get("reasoning")
@@ -147,7 +178,9 @@ class ChatReader:
         calls = piece.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, dict):
-                events += self._call(call, apart=whole)
+                piece_of = list(self._call(call, apart=whole))
+                self.pieces.append(piece_of)
+                events += piece_of
         if isinstance(piece.get("function_call"), dict):  # How calls were told before there could be several.
             events += self._call({"function": piece["function_call"]}, apart=whole)
 
@@ -168,6 +201,7 @@ class ChatReader:
                 call = None
         if call is None:
             call = self._last = _Call()
+        self._open_call = call
         if identifier:
             self._by_id[identifier] = call
         if index is not None:
@@ -220,7 +254,8 @@ class ChatReader:
         return call
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def parsed(data: bytes) -> dict[str, Any]:
+    """The JSON object that a chunk or a body is; raises WireError where it is not one."""
     try:
         chunk = _LOADS(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
@@ -274,7 +309,7 @@ def _signature(piece: Mapping[str, Any]) -> Iterator[Event]:
         yield Signature(signature, redacted=True)
 
 
-def _usage(usage: Mapping[str, Any]) -> list[Event]:
+def usage_events(usage: Mapping[str, Any]) -> list[Event]:
     """What was counted; nothing where it is all zeros, which is said before anything is known."""
     given, made = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     given, made = given if isinstance(given, dict) else {}, made if isinstance(made, dict) else {}

@@ -13,7 +13,6 @@ from chain429.wire.prompt import Original
 
 DONE = b"data: [DONE]\n\n"
 _DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 # What is not whole may not be run.
 _CUT = frozenset({"length", "content_filter"})
 # A chunk of nothing but words, around them.
@@ -191,7 +190,8 @@ class ChatWriter:
         if self._calls:
             # An end that nobody announced may have cut the last call.
             return "tool_calls" if reason or _whole("".join(self._arguments[-1])) else "length"
-        return reason if reason in _REASONS else "stop"
+        # An end for calls that nobody made is an ordinary one.
+        return "stop"
 
 
 def _whole(arguments: str) -> bool:

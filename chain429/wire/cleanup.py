@@ -75,7 +75,7 @@ def _apply(rule: Cleanup, values: Mapping[str, Any], changes: dict[str, Any]) ->
         return changes.get(name, values.get(name, DROP))
 
     for name in rule.drop:
-        if name in values:
+        if current(name) is not DROP:
             changes[name] = DROP
     for old, new in rule.rename.items():
         value = current(old)

@@ -14,6 +14,8 @@ from chain429.wire.prompt import Prompt
 from chain429.wire.wants import Ability
 
 DialectName = Literal["chat", "messages", "responses"]
+# What clients ask in: besides, what is only passed on.
+RequestName = Literal["chat", "messages", "responses", "completions", "embeddings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,23 @@ class Dialect(Protocol):
     """How a family of clients wants to be spoken to."""
 
     @property
-    def name(self) -> DialectName: ...
+    def name(self) -> RequestName: ...
+
+    @property
+    def provider(self) -> DialectName:
+        """What those providers speak that may be asked in the client's own words."""
+
+    @property
+    def translates(self) -> bool:
+        """Whether others may be asked, too."""
+
+    @property
+    def one_model(self) -> bool:
+        """Whether no other model will do than the one that was asked for."""
+
+    @property
+    def keep_alive(self) -> bytes:
+        """What a streaming client is sent where the provider says nothing for long; it may stand between any events."""
 
     def error(self, problem: Problem) -> bytes:
         """The body of an error answer."""
@@ -93,7 +111,7 @@ class AnswerStream(Protocol):
     seen: Seen
 
     def feed(self, chunk: bytes) -> bytes:
-        """What the client is sent for these bytes of the provider. Raises WireError."""
+        """What the client is sent for these bytes of the provider: whole events, or nothing yet. Raises WireError."""
 
     def close(self) -> bytes:
         """The provider's stream has ended: what the client is still sent."""

@@ -55,8 +55,12 @@ _UPSTREAMS: Mapping[DialectName, Upstream] = MappingProxyType(
 
 
 def exchange(request: ClientRequest, side: Side, refused: Iterable[str], identifier: str, at: int) -> Exchange:
-    """One attempt at ``request``. See ``ClientRequest`` for ``refused``, ``identifier`` and ``at``."""
-    passed = request.exchange(side, refused) if request.dialect.name == side.dialect else None
+    """One attempt at ``request``. See ``ClientRequest`` for ``refused``, ``identifier`` and ``at``. Raises WireError
+    where it is none that is translated."""
+    asked = request.dialect
+    passed = request.exchange(side, refused) if asked.provider == side.dialect else None
+    if passed is not None and not asked.translates:
+        return passed
     rescued = side.dialect == "chat" and _writes_calls(side)
     if passed is not None and not rescued:
         return passed
@@ -82,7 +86,7 @@ def exchange(request: ClientRequest, side: Side, refused: Iterable[str], identif
 def droppable(request: ClientRequest, side: Side, param: str) -> str | None:
     """What may be left out of ``request`` after a provider refused ``param``, in that provider's words; None where it
     is needed."""
-    if request.dialect.name == side.dialect and request.exchange(side, ()) is not None:
+    if request.dialect.provider == side.dialect and request.exchange(side, ()) is not None:
         return request.droppable(param)
     return _UPSTREAMS[side.dialect].droppable(request.prompt(), side, param, stream=request.stream)
 

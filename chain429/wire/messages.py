@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from chain429.errors import RequestError, WireError
 from chain429.wire.conversation import Conversation, opening_key, session_key
 from chain429.wire.dialect import Dialect, Side
-from chain429.wire.events import Seen
+from chain429.wire.events import Finish, Seen, Usage
 from chain429.wire.members import DROP, Members
 from chain429.wire.messages_answer import MessagesReader, parsed
 from chain429.wire.messages_cleanup import SIGNATURE, fitted
@@ -51,7 +51,7 @@ class MessagesRequest(NamedTuple):
     """A client's request, checked. ``size`` is the body's length as ``wants.length`` counts it.
 
     ``version`` and ``betas`` are the client's ``anthropic-version`` and ``anthropic-beta``. ``max_tokens`` of 0 asks
-    only to fill a cache, which the gateway has not: there is nothing to call a provider for.
+    only to fill a cache, which the gateway has not: there is nothing to call a provider for, see ``answer_nothing``.
     """
 
     members: Members
@@ -140,6 +140,13 @@ class MessagesRequest(NamedTuple):
         # It stands only until tokens are counted; but what is no text has far fewer of them than bytes.
         estimate = estimate_tokens(self.members.values) if self.members.count('"base64"') else self.size // 4
         return MessagesWriter(identifier, self.model, at, prompt.originals, side.provider, estimate)
+
+    def answer_nothing(self, identifier: str, at: int) -> bytes:
+        """The answer where nothing may be made: the body, or all of the stream. ``at``: now in Unix seconds."""
+        writer = MessagesWriter(identifier, self.model, at)
+        events = (Usage(estimate_tokens(self.members.values), 0), Finish("length"))
+        out = b"".join([writer.add(event) for event in events])
+        return out + writer.close() if self.stream else writer.whole()
 
     def droppable(self, param: str) -> str | None:
         """The field that a refusal of ``param`` lets us leave out, or None where it is needed.

@@ -98,9 +98,9 @@ class MessagesReader:
             return self._delta(message)
         if kind == "content_block_start":
             block = message.get("content_block")
-            return self._start(message.get("index"), block) if isinstance(block, dict) else []
+            return self._start(_index(message), block) if isinstance(block, dict) else []
         if kind == "content_block_stop":
-            return self._stop(message.get("index"))
+            return self._stop(_index(message))
         if kind == "message_start":
             begun = message.get("message")
             usage = self._usage(begun.get("usage")) if isinstance(begun, dict) else None
@@ -117,12 +117,12 @@ class MessagesReader:
 
     def _start(self, index: Any, block: Mapping[str, Any]) -> list[Event]:
         events = self._flush(index)
-        kind = block.get("type")
-        if kind == "tool_use":
+        kind, name = block.get("type"), block.get("name")
+        if kind == "tool_use" and name and isinstance(name, str):
             given = block.get("input")
             call = self._calls[index] = _Call(self._count, _DUMPS(given) if given else "")
             self._count += 1
-            events.append(ToolCall(call.number, str(block.get("id") or ""), str(block.get("name") or "")))
+            events.append(ToolCall(call.number, str(block.get("id") or ""), name))
         elif kind == "text":
             events += _words(Text, block.get("text"))
         elif kind == "thinking":
@@ -141,7 +141,7 @@ class MessagesReader:
             return _words(Text, delta.get("text"))
         if kind == "input_json_delta":
             text = delta.get("partial_json")
-            call = self._calls.get(message.get("index"))
+            call = self._calls.get(_index(message))
             if call is None or not text or not isinstance(text, str):
                 # Without a call these belong to a tool that the provider runs itself.
                 return []
@@ -197,6 +197,11 @@ class MessagesReader:
             tokens.get("thinking_tokens", 0),
             written,
         )
+
+
+def _index(message: Mapping[str, Any]) -> int | None:
+    index = message.get("index")
+    return index if isinstance(index, int) else None
 
 
 def parsed(data: bytes) -> dict[str, Any]:

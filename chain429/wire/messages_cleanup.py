@@ -38,6 +38,8 @@ _BLOCKS = frozenset({"text", "image", "document", "tool_use", "tool_result", *TH
 _OF_TOOLS = ("name", "description", "input_schema")
 # So many marks of what is to be cached may be in one request.
 _MOST_MARKS = 4
+# How a text of nothing is written.
+_BLANK = ('"text":""', '"text": ""')
 # A refusal of this names the signatures of thinking, as a parameter of the request would be named.
 SIGNATURE = "signature"
 
@@ -55,6 +57,12 @@ def fitted(members: Members, side: Side, version: str, refused: Collection[str])
         _reduce(body, side)
     if not side.vendor or SIGNATURE in refused or members.count('"signature"') or members.count('"redacted_thinking"'):
         _keep_own_thoughts(body, side, SIGNATURE in refused)
+    if side.vendor and any(members.count(blank) for blank in _BLANK):
+        shown = [
+            _with_blocks(message, lambda block: block if _says_something(block) else None)
+            for message in body.get("messages")
+        ]
+        body.put("messages", [message for message in shown if message is not None])
     _limit(body, side)
     if members.count('"cache_control"') > _MOST_MARKS:
         _limit_marks(body)
@@ -135,9 +143,14 @@ def _plainly(block: _Block) -> _Block:
 
 def _known(block: _Block) -> _Block | None:
     if block.get("type") in _BLOCKS:
-        return _plainly(block)
+        return _plainly(block) if _says_something(block) else None
     text = plain_text(block)
     return {"type": "text", "text": text} if text else None
+
+
+def _says_something(block: _Block) -> bool:
+    """Whether it is more than a text of nothing, which answers may hold but no request."""
+    return block.get("type") != "text" or bool(str(block.get("text") or "").strip())
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -50,6 +50,10 @@ class MessagesDialect:
     """See ``dialect.Dialect``."""
 
     name: DialectName = "messages"
+    provider: DialectName = "messages"
+    translates = True
+    one_model = False
+    keep_alive = sse.event(b'{"type": "ping"}', "ping")
 
     def error(self, problem: Problem) -> bytes:
         return error_body(problem)

@@ -26,6 +26,8 @@ _DELTAS = {
 }
 # Ends that leave a tool's call without an answer, though it was made.
 _PLAIN_ENDS = ("end_turn", "stop", "stop_sequence", "")
+# Ends for calls, though none was made.
+_ENDS_FOR_CALLS = ("tool_use", "tool_calls")
 _STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
 _MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
@@ -41,8 +43,8 @@ class MessagesStream:
     """
 
     __slots__ = (
-        "_begun", "_calls", "_index", "_kind", "_next", "_number", "_open", "_origin", "_parser", "_prefix", "_reader",
-        "_writer", "seen",
+        "_begun", "_ids", "_index", "_kind", "_next", "_number", "_open", "_origin", "_parser", "_prefix", "_reader",
+        "_unsent", "_writer", "seen",
     )  # fmt: skip
 
     def __init__(self, origin: str = "") -> None:
@@ -55,17 +57,27 @@ class MessagesStream:
         self._open = False  # whether the block before that is open
         self._kind: BlockKind = "foreign"
         self._index: Any = None  # what the provider calls the open block
-        self._calls = 0
+        self._ids: set[str] = set()  # of calls
         # An event that begins like this is a piece of the open block, and nothing else.
         self._prefix = b""
+        self._unsent: list[bytes] = []
         self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
         pieces = 0 if self._parser.pending else self._pieces(chunk)
         if pieces == len(chunk):
             return chunk
-        out = [self._passed(event) for event in self._parser.feed(chunk[pieces:])]
-        return chunk[:pieces] + b"".join(out)
+        if pieces:
+            self._unsent.append(chunk[:pieces])
+        return self._all_of(self._parser.feed(chunk[pieces:]))
+
+    def _all_of(self, events: list[sse.ServerEvent]) -> bytes:
+        # What was good before an error is still the client's: the end that follows must fit to it.
+        for event in events:
+            self._unsent.append(self._passed(event))
+        out = b"".join(self._unsent)
+        self._unsent.clear()
+        return out
 
     def _pieces(self, chunk: bytes) -> int:
         """How much of ``chunk``, which begins with an event, is whole events that are pieces of the open block.
@@ -89,11 +101,12 @@ class MessagesStream:
 
     def fail(self, problem: Problem) -> bytes:
         """See ``MessagesWriter.fail``."""
-        return error_event(problem)
+        return self._all_of([]) + error_event(problem)
 
     def close(self) -> bytes:
         """The upstream's stream has ended; what is left for the client. ``seen.complete`` tells whether it may."""
-        rest = b"".join([self._passed(event) for event in self._parser.close()])
+        self._prefix = b""  # it may be half of a piece, so it is read
+        rest = self._all_of(self._parser.close())
         if self.seen.complete and not self.seen.ended:
             self.seen.add(End())
             rest += self._ending()
@@ -113,11 +126,11 @@ class MessagesStream:
         if self._pieces(raw) == len(raw):
             return raw
         if event.data is None:
-            if raw.lstrip().startswith((b":", b"event:", b"id:", b"retry:")) or not raw.strip():
-                return raw
+            if raw.lstrip().startswith(sse.FIELDS) or not raw.strip():
+                return event.silence
             message = parsed(raw)  # a bare error, without "data:"
         elif not event.data.strip():
-            return raw
+            return b""
         elif event.data.startswith(b"[DONE]"):
             # This dialect has no such mark; whoever sends it has come to the end.
             seen.add(End())
@@ -161,11 +174,12 @@ class MessagesStream:
             if self._open or not self._begun:
                 return None
             delta = message.get("delta")
-            if self._calls and isinstance(delta, dict) and delta.get("stop_reason") in _PLAIN_ENDS:
-                message = {**message, "delta": {**delta, "stop_reason": "tool_use", "stop_sequence": None}}
-                self.seen.add(Finish("tool_calls"))
-                return _rewritten(message)
-        elif kind == "message_stop" and (self._open or not self._begun):
+            reason = delta.get("stop_reason") if isinstance(delta, dict) else None
+            if isinstance(delta, dict) and reason in (_PLAIN_ENDS if self._ids else _ENDS_FOR_CALLS):
+                self.seen.add(Finish("tool_calls" if self._ids else "stop"))
+                told = {"stop_reason": "tool_use" if self._ids else "end_turn", "stop_sequence": None}
+                return _rewritten({**message, "delta": {**delta, **told}})
+        elif kind == "message_stop" and (self._open or not self._begun or self.seen.finish is None):
             return None
         return event.raw if event.name == kind else _rewritten(message)
 
@@ -175,11 +189,15 @@ class MessagesStream:
         block = message.get("content_block")
         if not isinstance(block, dict):
             return None
+        kind, identifier = _KINDS.get(str(block.get("type")), "foreign"), block.get("id")
+        if kind == "tool" and (not identifier or not isinstance(identifier, str) or identifier in self._ids):
+            return None
         self._index = self._next
         self._next += 1
         self._open, self._prefix = True, b""
-        self._kind = _KINDS.get(block.get("type"), "foreign")
-        self._calls += self._kind == "tool"
+        self._kind = kind
+        if kind == "tool":
+            self._ids.add(str(identifier))
         if self._kind == "foreign":
             # It stands for nothing that is translated, but it is for the client.
             self.seen.meaningful = True
@@ -218,7 +236,7 @@ class MessagesStream:
         """Somebody who writes the rest of the answer, from where it stands."""
         writer = MessagesWriter("passed", "", 0, origin=self._origin)
         if self._begun:
-            writer.go_on(self._next, self._kind if self._open else None, self._calls - 1)
+            writer.go_on(self._next, self._kind if self._open else None, len(self._ids) - 1, self._ids)
         if self.seen.usage is not None:
             writer.add(self.seen.usage)
         return writer

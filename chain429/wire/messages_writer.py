@@ -7,7 +7,7 @@ other, each opened, filled and closed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from chain429.errors import WireError
@@ -95,8 +95,8 @@ class MessagesWriter:
     """
 
     __slots__ = (
-        "_at", "_blocks", "_by_number", "_done", "_estimate", "_finish", "_id", "_ids", "_model", "_next", "_origin",
-        "_originals", "_started", "_usage",
+        "_at", "_blocks", "_by_number", "_called", "_done", "_estimate", "_finish", "_id", "_ids", "_model", "_next",
+        "_origin", "_originals", "_started", "_usage",
     )  # fmt: skip
 
     def __init__(
@@ -119,16 +119,20 @@ class MessagesWriter:
         self._at = 0  # the block that is open, or the next one to be
         self._next = 0
         self._started = False
+        self._called = False  # whether somebody else has written calls before
         self._finish: Finish | None = None
         self._usage: Usage | None = None
         self._done = False
 
-    def go_on(self, index: int, kind: BlockKind | None, number: int) -> None:
+    def go_on(self, index: int, kind: BlockKind | None, number: int, ids: Iterable[str]) -> None:
         """Take over a stream that was begun by somebody else: the next block is the one of ``index``.
 
-        ``kind`` is that of the block which is still open before it, None where none is; ``number`` that of its call.
+        ``kind`` is that of the block which is still open before it, None where none is; ``number`` that of its call;
+        ``ids`` are those of all calls so far.
         """
         self._started = True
+        self._ids.update(ids)
+        self._called = bool(self._ids)
         self._next = index
         if kind is not None:
             block = _Block(kind, number)
@@ -341,6 +345,8 @@ class MessagesWriter:
         finish = self._finish
         if finish is not None and finish.reason in _REASONS:
             return _REASONS[finish.reason]
+        if self._called and not calls:
+            return "tool_use"
         if calls:
             # An end that nobody announced may have cut the last call, and half a call may not be run.
             whole = finish is not None or calls[-1].complete or not calls[-1].text.strip()

@@ -86,10 +86,13 @@ class RescuingReader:
                 self._count += 1
             if calls:
                 self._said = self._found = True
-            elif text.strip() or not self._found:
-                yield Text(text)
-                self._found = False
-                self._said = self._said or bool(text.strip())
+            else:
+                # Wherever the words are cut, white space after a call is none of them.
+                text = text.lstrip() if self._found else text
+                if text:
+                    yield Text(text)
+                    self._found = False
+                    self._said = self._said or bool(text.strip())
 
     def _next(self, *, last: bool) -> tuple[int, _Calls] | None:
         """How much of the held words is certain, and the calls that it is; None where nothing is."""

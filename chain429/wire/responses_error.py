@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from chain429.wire import sse
 from chain429.wire.chat_writer import error_body
 from chain429.wire.dialect import Dialect, DialectName, Problem
 
@@ -47,6 +48,10 @@ class ResponsesDialect:
     """See ``dialect.Dialect``."""
 
     name: DialectName = "responses"
+    provider: DialectName = "responses"
+    translates = True
+    one_model = False
+    keep_alive = sse.comment("keep-alive")
 
     def error(self, problem: Problem) -> bytes:
         return error_body(problem)

@@ -38,7 +38,10 @@ class ResponsesStream:
     ``origin``: the provider, where what it hides has to be marked; empty for the one that made the dialect.
     """
 
-    __slots__ = ("_begun", "_count", "_open", "_origin", "_parser", "_reader", "_response", "_writer", "seen")
+    __slots__ = (
+        "_begun", "_count", "_ended", "_open", "_origin", "_parser", "_place", "_reader", "_response", "_told",
+        "_unsent", "_writer", "seen",
+    )  # fmt: skip
 
     def __init__(self, origin: str = "") -> None:
         self._origin = origin
@@ -48,16 +51,29 @@ class ResponsesStream:
         self._count = 0  # events that were passed on
         self._begun = False  # whether one of them belongs to an item
         self._open: set[Any] = set()
+        # Places and names of all items that were told of, and of those that ended.
+        self._told: set[tuple[Any, str]] = set()
+        self._ended: set[tuple[Any, str]] = set()
+        self._place = b""  # how the one open item is named in its pieces
         self._response = _NAMELESS  # as it stood at the beginning
+        self._unsent: list[bytes] = []
         self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
         if not self._parser.pending and self._only_pieces(chunk):
             return chunk
-        return b"".join([self._passed(event) for event in self._parser.feed(chunk)])
+        return self._all_of(self._parser.feed(chunk))
+
+    def _all_of(self, events: list[sse.ServerEvent]) -> bytes:
+        # What was good before an error is still the client's: the end that follows must fit to it.
+        for event in events:
+            self._unsent.append(self._passed(event))
+        out = b"".join(self._unsent)
+        self._unsent.clear()
+        return out
 
     def _only_pieces(self, chunk: bytes) -> bool:
-        """Whether ``chunk``, which begins with an event, is whole events that are pieces of items, and nothing else.
+        """Whether ``chunk``, which begins with an event, is whole events that are pieces of the one open item.
 
         This is the hot path: nearly all of an answer is that, and need not be taken apart.
         """
@@ -69,18 +85,21 @@ class ResponsesStream:
         pieces = chunk.count(_PIECE)
         if not pieces or chunk.count(b"\n") != 3 * pieces or b"\r" in chunk:
             return False
+        if not self._place or chunk.count(self._place) != pieces:
+            return False
         self._count += pieces
         return True
 
     def close(self) -> bytes:
         """The upstream's stream has ended; what is left for the client. ``seen.complete`` tells whether it may."""
-        return b"".join([self._passed(event) for event in self._parser.close()])
+        return self._all_of(self._parser.close())
 
     def fail(self, problem: Problem) -> bytes:
         """See ``ResponsesWriter.fail``."""
+        unsent = self._all_of([])
         if self._writer is not None:
-            return self._writer.fail(problem)
-        return self._event("response.failed", response=failed(self._response, problem, []))
+            return unsent + self._writer.fail(problem)
+        return unsent + self._event("response.failed", response=failed(self._response, problem, []))
 
     def _passed(self, event: sse.ServerEvent) -> bytes:
         """What the client gets of one event."""
@@ -88,12 +107,10 @@ class ResponsesStream:
         if seen.error is not None or seen.ended:
             return b""
         if event.data is None:
-            if raw.lstrip().startswith((b":", b"event:", b"id:", b"retry:")) or not raw.strip():
-                return raw
+            if raw.lstrip().startswith(sse.FIELDS) or not raw.strip():
+                return event.silence
             message = parsed(raw)  # a bare error, without "data:"
-        elif not event.data.strip():
-            return raw
-        elif event.data.startswith(b"[DONE]"):
+        elif not event.data.strip() or event.data.startswith(b"[DONE]"):
             return b""
         else:
             message = parsed(event.data)
@@ -108,18 +125,25 @@ class ResponsesStream:
 
     def _in_order(self, message: dict[str, Any], events: list[Event], event: sse.ServerEvent) -> bytes:
         kind, index = message.get("type"), message.get("output_index")
+        if index is not None and not isinstance(index, int):
+            raise WireError("an output_index is no number")
         before = b""
         if kind == "response.created":
+            if self._response is not _NAMELESS:
+                return b""
             response = message.get("response")
             self._response = response if isinstance(response, dict) else _NAMELESS
         elif kind == "response.output_item.added":
+            if (index, _name(message.get("item"))) in self._told:
+                return b""
             self._open.add(index)
-            self._begun = True
-            self._notice(message.get("item"))
+            self._notice(index, message.get("item"), event.raw)
         elif kind == "response.output_item.done":
+            if (index, _name(message.get("item"))) in self._ended:
+                return b""  # nothing may be done twice
             self._open.discard(index)
-            self._begun = True
-            self._notice(message.get("item"))
+            self._ended.add((index, _name(message.get("item"))))
+            self._notice(index, message.get("item"), event.raw)
         elif index not in self._open and (index is not None or str(kind).endswith(".delta")):
             if not self._begun:
                 return self._take_over(events)
@@ -131,20 +155,25 @@ class ResponsesStream:
         passed = self._signed(message)
         if passed is message and not before and event.name == kind:
             number = message.get("sequence_number")
-            self._count = number + 1 if isinstance(number, int) else self._count + 1
+            self._count = max(self._count, number if isinstance(number, int) else 0) + 1
             return event.raw
         members = {name: value for name, value in passed.items() if name not in ("type", "sequence_number")}
         return before + self._event(str(kind), **members)
 
-    def _notice(self, item: Any) -> None:
+    def _notice(self, index: int | None, item: Any, raw: bytes) -> None:
+        self._begun = True
+        # Quotes inside of JSON strings are escaped, so words of the model can't be taken for a place.
+        form = b'"output_index": %d,' if b'"output_index": ' in raw else b'"output_index":%d,'
+        (only,) = self._open if len(self._open) == 1 else (None,)
+        self._place = b"" if only is None else form % only
+        self._told.add((index, _name(item)))
         if isinstance(item, dict) and item.get("type") not in _NEUTRAL:
             # It stands for nothing that is translated, but it is for the client.
             self.seen.meaningful = True
 
     def _closed(self, message: Mapping[str, Any]) -> bytes:
-        """The ends of items that were never closed, as the whole answer has them."""
-        if not self._open:
-            return b""
+        """The ends of items that were never closed, and all of those that were never told of, as the whole answer has
+        them."""
         response = message.get("response")
         output = response.get("output") if isinstance(response, dict) else None
         out = b""
@@ -154,6 +183,12 @@ class ResponsesStream:
             out += self._event(
                 "response.output_item.done", output_index=index, item=signed(output[index], self._origin)
             )
+        indexes, names = {index for index, _ in self._told}, {name for _, name in self._told}
+        for index, item in enumerate(output if isinstance(output, list) else ()):
+            # Some don't count items; what has no name may have been told of.
+            if index not in indexes and _name(item) and _name(item) not in names:
+                out += self._event("response.output_item.added", output_index=index, item=_empty(item))
+                out += self._event("response.output_item.done", output_index=index, item=signed(item, self._origin))
         return out
 
     def _take_over(self, events: list[Event]) -> bytes:
@@ -187,6 +222,18 @@ class ResponsesStream:
         if isinstance(item, dict) and _HIDDEN in item:
             return {**message, "item": {name: value for name, value in item.items() if name != _HIDDEN}}
         return message
+
+
+def _name(item: Any) -> str:
+    """What an item is called, if it is; a call by what its result is sent back with."""
+    return str(item.get("call_id") or item.get("id") or "") if isinstance(item, dict) else ""
+
+
+def _empty(item: Any) -> Any:
+    """An item as it is told of at its beginning."""
+    empty: dict[str, Any] = {"content": [], "summary": [], "arguments": "", "input": ""}
+    begun = {name: empty.get(name, value) for name, value in item.items() if name != _HIDDEN}
+    return {**begun, "status": "in_progress"} if "status" in begun else begun
 
 
 def with_marks(response: dict[str, Any], origin: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ MAX_EVENT = 16 * 1024 * 1024
 
 # An event ends at an empty line; lines end in \n, \r\n or \r, as the standard allows.
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r\n\r|\n\r(?!\n)")
+# What lines begin with that are no data.
+FIELDS = (b":", b"event:", b"id:", b"retry:")
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"\r\n|\n|\r")
 
@@ -26,6 +28,12 @@ class ServerEvent:
     data: bytes | None
     name: str
     raw: bytes
+
+    @property
+    def silence(self) -> bytes:
+        """What of an event without data may be passed on: comments, which show that the stream lives. Clients are known
+        to read data where there is only a name."""
+        return self.raw if self.raw.lstrip().startswith(b":") else b""
 
 
 class EventParser:
@@ -80,11 +88,15 @@ class EventParser:
         return bool(self._buffer)
 
     def close(self) -> list[ServerEvent]:
-        """The stream has ended: the last event, when only its closing empty line is missing."""
-        rest = bytes(self._buffer)
+        """The stream has ended: the last event, when only its closing empty line is missing (``raw`` has one). The
+        beginning of an event without data is none, whatever else it holds."""
+        rest = bytes(self._buffer).rstrip(b"\r\n")
         self._buffer.clear()
         self._scanned = 0
-        return [_event(rest)] if rest.strip() else []
+        if not rest.strip():
+            return []
+        last = _event(rest + b"\n\n")
+        return [] if last.data is None and rest.lstrip().startswith(FIELDS) else [last]
 
 
 def _event(raw: bytes) -> ServerEvent:

@@ -15,7 +15,7 @@ from typing import Any
 from chain429.wire import sse
 from chain429.wire.cleanup import clean
 from chain429.wire.dialect import Problem, Reader, Side, Writer
-from chain429.wire.events import End, Event, Seen
+from chain429.wire.events import End, Seen
 from chain429.wire.members import DROP
 from chain429.wire.prompt import Prompt
 
@@ -103,43 +103,50 @@ class TranslatedStream:
     complete gets no ending. Raises WireError where the bytes are no event stream.
     """
 
-    __slots__ = ("_parser", "_reader", "_writer", "seen")
+    __slots__ = ("_parser", "_reader", "_unsent", "_writer", "seen")
 
     def __init__(self, reader: Reader, writer: Writer) -> None:
         self._parser = sse.EventParser()
         self._reader = reader
         self._writer = writer
+        self._unsent: list[bytes] = []
         self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
-        return b"".join([self._passed(event) for event in self._parser.feed(chunk)])
+        return self._all_of(self._parser.feed(chunk))
+
+    def _all_of(self, events: list[sse.ServerEvent]) -> bytes:
+        # What was good before an error is still the client's: the end that follows must fit to it.
+        for event in events:
+            self._passed(event)
+        out = b"".join(self._unsent)
+        self._unsent.clear()
+        return out
 
     def close(self) -> bytes:
-        out = b"".join([self._passed(event) for event in self._parser.close()])
+        out = self._all_of(self._parser.close())
         if self.seen.complete and not self.seen.ended:
             self.seen.add(End())
             out += self._writer.close()
         return out
 
     def fail(self, problem: Problem) -> bytes:
-        return self._writer.fail(problem)
+        return self._all_of([]) + self._writer.fail(problem)
 
-    def _passed(self, event: sse.ServerEvent) -> bytes:
+    def _passed(self, event: sse.ServerEvent) -> None:
         data = event.data
         if data is None:
             # Some break a stream with a bare JSON error, without "data:".
             if not event.raw.lstrip().startswith((b"{", b"[")):
-                return b""
+                return
             data = event.raw
-        if not data.strip() or self.seen.error is not None or self.seen.ended:
-            return b""
-        return b"".join([self._told(item) for item in self._reader.read(data, event.name)])
-
-    def _told(self, item: Event) -> bytes:
         seen = self.seen
-        if seen.error is not None or seen.ended:
-            return b""
-        seen.add(item)
-        if seen.error is not None:
-            return b""
-        return self._writer.add(item)
+        if not data.strip() or seen.error is not None or seen.ended:
+            return
+        for item in self._reader.read(data, event.name):
+            seen.add(item)
+            if seen.error is not None:
+                return
+            self._unsent.append(self._writer.add(item))
+            if seen.ended:
+                return

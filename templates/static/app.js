@@ -1,13 +1,19 @@
-// Keeps the page true while it is looked at: new content every two seconds, countdowns every second, local times.
+// Keeps a page true while it is looked at: new content whenever the gateway says that something changed, countdowns
+// every second, local times.
 "use strict";
 
 const live = document.getElementById("live");
 const lost = document.getElementById("lost");
 const shown = new Map(); // section id -> its HTML as the server sent it
+const retry = 3000;
 let ahead = 0; // seconds that the server's clock is ahead of this one
+let events = null;
+let renewing = false;
+let again = false; // something changed while the page was being renewed
 
 function readClock(root) {
-  ahead = Number(root.querySelector("#now").value) - Date.now() / 1000;
+  const told = root.querySelector("#now");
+  if (told) ahead = Number(told.value) - Date.now() / 1000;
 }
 
 function remember(root) {
@@ -50,18 +56,20 @@ function dress(root) {
 }
 
 // Where the keyboard is within a section, so that it is there again after the section was replaced.
+const focusable = "a[href], summary, button";
+
 function place(section) {
-  const focusable = [...section.querySelectorAll("summary, button")];
   const active = document.activeElement;
-  const key = active && active.closest("details") && active.closest("details").dataset.key;
-  return { key, index: focusable.indexOf(active) };
+  const keyed = active && active.closest("[data-key]");
+  return { key: keyed && keyed.dataset.key, index: [...section.querySelectorAll(focusable)].indexOf(active) };
 }
 
 function restore(section, { key, index }) {
   if (index < 0) return;
-  const details = [...section.querySelectorAll("details")].find((each) => each.dataset.key === key);
-  const target = details ? details.querySelector("summary") : section.querySelectorAll("summary, button")[index];
-  if (target) target.focus({ preventScroll: true });
+  const keyed = [...section.querySelectorAll("[data-key]")].find((each) => each.dataset.key === key);
+  const target = keyed && (keyed.matches(focusable) ? keyed : keyed.querySelector(focusable));
+  const focused = target || section.querySelectorAll(focusable)[index];
+  if (focused) focused.focus({ preventScroll: true });
 }
 
 function replace(fresh) {
@@ -75,8 +83,8 @@ function replace(fresh) {
   restore(fresh, focus);
 }
 
-async function refresh() {
-  const answer = await fetch("/fragment", { headers: { Accept: "text/html" } });
+async function renew() {
+  const answer = await fetch(live.dataset.part, { headers: { Accept: "text/html" } });
   if (answer.status === 401) {
     location.assign("/login");
     return;
@@ -87,6 +95,7 @@ async function refresh() {
   for (const fresh of page.querySelectorAll("section[id]")) {
     if (shown.get(fresh.id) !== fresh.outerHTML) replace(document.adoptNode(fresh));
   }
+  if (!("title" in live.dataset)) return;
   const headline = live.querySelector("h1").textContent;
   const title = `${headline} · chain429`;
   if (document.title === title) return;
@@ -94,17 +103,54 @@ async function refresh() {
   document.getElementById("said").textContent = headline; // read aloud, for those who do not see it turn red
 }
 
-async function keepFresh() {
-  if (!document.hidden) {
-    try {
-      await refresh();
-      lost.hidden = true;
-    } catch {
-      if (lost.hidden) document.getElementById("lost-since").textContent = localTime(Date.now() / 1000);
-      lost.hidden = false;
+function say(problem) {
+  if (problem && lost.hidden) document.getElementById("lost-since").textContent = localTime(Date.now() / 1000);
+  lost.hidden = !problem;
+}
+
+async function changed() {
+  again = true;
+  if (renewing) return;
+  renewing = true;
+  try {
+    while (again) {
+      again = false;
+      await renew();
     }
+    say(false);
+  } catch {
+    say(true);
+  } finally {
+    renewing = false;
   }
-  setTimeout(keepFresh, 2000);
+}
+
+// A browser opens few connections to one host, so a page that nobody sees has none.
+function watch() {
+  if (document.hidden || events) return;
+  const source = new EventSource("/admin/api/events");
+  events = source;
+  source.addEventListener("snapshot", changed);
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CLOSED) {
+      say(true); // the browser tries again of its own accord
+      return;
+    }
+    // Refused: nobody is logged in, or too many are watching.
+    source.close();
+    if (events === source) events = null;
+    changed();
+    setTimeout(watch, retry);
+  });
+}
+
+function look() {
+  if (!document.hidden) {
+    watch();
+  } else if (events) {
+    events.close();
+    events = null;
+  }
 }
 
 live.addEventListener("click", async (event) => {
@@ -118,4 +164,7 @@ readClock(document);
 remember(live);
 dress(live);
 setInterval(tick, 1000);
-setTimeout(keepFresh, 2000);
+if (live.dataset.part) {
+  document.addEventListener("visibilitychange", look);
+  watch();
+}

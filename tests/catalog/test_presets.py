@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import ValidationError
 
-from chain429.catalog import ErrorRule, Preset, presets
+from chain429.catalog import Abilities, ErrorRule, Preset, presets
+from chain429.routing.fit import UNKNOWN, Capabilities
 from chain429.routing.headers import FAMILIES
 from chain429.routing.outcome import CONSEQUENCES, Kind, Scope
 
@@ -156,6 +157,43 @@ def test_a_rule_carries_everything() -> None:
     assert (rule.upstream, rule.page, rule.param, rule.limit) == (True, True, "p", "l")
     assert rule.says is not None
     assert rule.says.search("it says so")
+
+
+@each_preset
+def test_what_is_known_of_models_says_something_and_stays_in_bounds(preset: Preset) -> None:
+    if preset.known is None:
+        return
+    assert datetime.date(2026, 1, 1) <= preset.known.checked <= datetime.date(2026, 12, 31)
+    assert preset.known.models
+    for model, abilities in preset.known.models.items():
+        known = abilities.capabilities()
+        assert any(part is not None for part in known), model
+        if known.output is not None and known.context is not None:
+            assert known.output <= known.context, model
+
+
+@each_preset
+def test_a_default_model_is_known_to_serve_what_agents_ask_for(preset: Preset) -> None:
+    models = preset.capabilities({})
+    assert [model for model in preset.defaults if models.of(model).tools is False] == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "known"),
+    [
+        ("groq", "openai/gpt-oss-120b", Capabilities(True, False, True, True, 131072, 65536)),
+        ("groq", "made-up", UNKNOWN),
+        ("cloudflare", "@cf/openai/gpt-oss-20b", Capabilities(images=False, reasoning=True)),
+    ],
+)
+def test_what_is_known_of_a_model(provider: str, model: str, known: Capabilities) -> None:
+    assert PRESETS[provider].capabilities({}).of(model) == known
+
+
+def test_what_a_user_tells_goes_before_the_catalog() -> None:
+    told = {"openai/*": Abilities(json_schema=False, output=5)}
+    known = PRESETS["groq"].capabilities(told).of("openai/gpt-oss-20b")
+    assert known == Capabilities(True, False, False, True, 131072, 5)
 
 
 MINIMAL: dict[str, Any] = {"name": "X", "base_url": "https://x.test/v1", "tier": "free"}

@@ -168,8 +168,8 @@ class Providers:
         return self.run(there())
 
     def received(self) -> list[Any]:
-        found: list[Any] = self.call(self.simulator.control.received)
-        return found
+        """The requests, without those for the lists of models, which come when they come."""
+        return [record for record in self.call(self.simulator.control.received) if record.method == "POST"]
 
     def script(self, provider: str, fault: str, times: int = 1, **arguments: object) -> None:
         self.call(self.simulator.control.script, provider, fault, times, **arguments)

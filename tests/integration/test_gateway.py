@@ -59,7 +59,8 @@ class World:
         return self.app.api.url
 
     def asked(self, provider: str) -> list[Received]:
-        return self.simulator.control.received(provider)
+        # The lists of models are asked for as well, when their time has come.
+        return [record for record in self.simulator.control.received(provider) if record.method == "POST"]
 
     async def ask(self, model: str = "default") -> tuple[str, str]:
         """Who answered, and what."""

@@ -54,7 +54,7 @@ class World:
         self.folder = folder
 
     def calls(self, provider: str) -> int:
-        return len(self.simulator.control.received(provider))
+        return sum(record.method == "POST" for record in self.simulator.control.received(provider))
 
     async def ask(self) -> str:
         """Who answered."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from chain429.routing.breaker import BreakerPolicy
 from chain429.routing.chain import Chain, Credential, Entry, Limit, Provider, Strategy, Target
+from chain429.routing.fit import Capabilities, Models
 from chain429.routing.headers import Reading
 from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Lease, Need
@@ -140,6 +142,16 @@ def test_an_open_breaker_says_why_and_lets_one_probe_through() -> None:
     assert at.breaker("groq").state(later) == "closed"
 
 
+def test_a_breaker_that_is_reset_by_hand_lets_everybody_in() -> None:
+    at = ledger()
+    for _ in range(3):
+        call(at, outcome(Kind.FAILED))
+    assert at.refusals(SMALL, ONE, NOW).keys() == set(SMALL.targets)
+    at.changed = False
+    at.reset_breaker("groq")
+    assert (at.refusals(SMALL, ONE, NOW), at.breaker("groq").state(NOW), at.changed) == ({}, "closed", True)
+
+
 def test_a_probe_that_is_answering_keeps_nobody_away() -> None:
     at, later = ledger(), NOW + 30
     for _ in range(3):
@@ -250,6 +262,57 @@ def test_what_was_too_large_is_remembered_for_an_hour_and_the_smallest_counts() 
     call(at, outcome(Kind.TOO_LARGE), NOW + 3600, need=Need(size=5000))
     assert at.refusal(TARGET, Need(size=1000), NOW + 3600) is None
     assert at.refusal(TARGET, Need(size=5000), NOW + 3600)
+
+
+def able(known: Capabilities, provider: Provider = GROQ) -> Entry:
+    """The model ``big``, of which so much is known."""
+    return Entry.of(replace(provider, models=Models(usual=(("big", known),))), "big")
+
+
+def test_a_model_that_lacks_what_is_wanted_is_refused_with_every_key_for_good() -> None:
+    at, entry = ledger(), able(Capabilities(tools=True, images=False))
+    refusal = Refusal(None, "it takes no images", for_all=False, unfit="ability")
+    found = at.refusals(entry, Need(wants=("tools", "images")), NOW)
+    assert found == dict.fromkeys(entry.targets, refusal)
+    # Not even as a last resort, and it is nothing to wait for.
+    assert (refusal.known_until, refusal.until) == (math.inf, None)
+    assert at.refusals(entry, Need(wants=("tools",)), NOW) == {}
+    assert at.refusals(entry, Need(), NOW) == {}
+    assert at.refusals(able(Capabilities()), Need(wants=("tools", "images", "schema")), NOW) == {}
+
+
+def test_what_one_request_lacks_is_not_held_against_the_next() -> None:
+    at, entry = ledger(), able(Capabilities(images=False))
+    for target in entry.targets:
+        call(at, outcome(Kind.RATE_LIMITED, NOW + 60), target=target)
+    limited = at.refusals(entry, Need(), NOW)
+    assert {refusal.reason for refusal in limited.values()} == {"rate_limited!"}
+    assert {refusal.unfit for refusal in at.refusals(entry, Need(wants=("images",)), NOW).values()} == {"ability"}
+    assert at.refusals(entry, Need(), NOW) == limited
+
+
+def test_what_is_too_long_by_estimate_is_only_believed_to_be() -> None:
+    at, entry = ledger(), able(Capabilities(context=1000))
+    long = Need(size=1_000_000)
+    found = at.refusals(entry, long, NOW)
+    assert set(found) == set(entry.targets)
+    for refusal in found.values():
+        assert refusal.reason.startswith("it takes 1000 tokens, and this request has about ")
+        assert (refusal.unfit, refusal.known_until, refusal.until, refusal.for_all) == ("size", 0.0, None, False)
+    assert at.refusals(entry, Need(size=1000), NOW) == {}
+    # What it allows to be made needs room as well, but not more than the model makes.
+    assert at.refusals(entry, Need(size=400, most=100_000), NOW)
+    assert at.refusals(able(Capabilities(context=1000, output=200)), Need(size=400, most=100_000), NOW) == {}
+
+
+def test_what_is_too_long_and_benched_is_known_as_long_as_the_bench_is() -> None:
+    at, entry = ledger(), able(Capabilities(context=1000))
+    first, second = entry.targets
+    call(at, outcome(Kind.RATE_LIMITED, NOW + 60), target=first)
+    found = at.refusals(entry, Need(size=1_000_000), NOW)
+    assert (found[first].known_until, found[second].known_until) == (NOW + 60, 0.0)
+    # The bench ends, but then it is still too long: there is nothing to wait for.
+    assert (found[first].until, found[first].unfit) == (None, "size")
 
 
 def test_sizes_of_names_without_end_are_forgotten() -> None:

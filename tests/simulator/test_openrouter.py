@@ -194,5 +194,6 @@ def test_an_error_in_place_of_an_answer() -> None:
 
 def test_models_are_free() -> None:
     models = body_of(provider(OpenRouter()).list_models("sim-1"))["data"]
+    assert body_of(provider(OpenRouter()).list_models(None))["data"] == models  # to all, key or none
     assert models[0]["id"] == MODEL
     assert {model["pricing"]["prompt"] for model in models} == {"0"}

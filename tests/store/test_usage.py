@@ -160,3 +160,31 @@ def test_a_bound_is_no_less_than_the_percentile_and_in_its_step(latencies: list[
 
 def test_nothing_has_no_bound() -> None:
     assert bound([0] * 9, 50) is None
+
+
+def test_a_page_goes_on_where_the_one_before_ended(new_store: NewStore, records: Any, path: Path) -> None:
+    # The first to come is the last to end, and is written last.
+    store = new_store()
+    store.open()
+    for id, at in (("third", HOUR + 3), ("second", HOUR + 2), ("first", HOUR + 1), ("last", HOUR + 2)):
+        store.record(records(id, at=at))
+    store.close()
+    log = Queries(path)
+    listed, before = [], None
+    while page := log.requests(Filter(), 1, before):
+        listed += [row.request.id for row in page]
+        before = page[-1].number
+    assert listed == ["third", "last", "second", "first"]
+
+
+def test_a_request_is_found_by_its_row(log: Queries) -> None:
+    assert log.newest() == 7
+    found = log.numbered(3)
+    assert found
+    assert (found.number, found.request.id, len(found.request.attempts)) == (3, "req_2", 1)
+    assert log.numbered(8) is None
+    assert log.numbered(2**63 - 1) is None
+
+
+def test_a_log_that_is_not_there_has_no_newest_request(tmp_path: Path) -> None:
+    assert Queries(tmp_path / "none.db").newest() == 0

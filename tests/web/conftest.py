@@ -18,6 +18,7 @@ from chain429.store.queries import Queries
 from chain429.store.writer import Store
 from chain429.web.pages import pages_app
 from tests.fakes import FakeClock
+from tests.web.gateway import FakeGateway
 
 NOON = 1_750_000_000.0
 TOKEN = "c429a_the-admin-token"
@@ -49,10 +50,11 @@ ALL_GOOD = Status(
 class Site:
     """The pages on a port, and a browser's view of them."""
 
-    def __init__(self, client: TestClient[Any, Any], clock: FakeClock, store: Store) -> None:
+    def __init__(self, client: TestClient[Any, Any], clock: FakeClock, store: Store, gateway: FakeGateway) -> None:
         self.client = client
         self.clock = clock
         self.store = store
+        self.gateway = gateway
         self.status = ALL_GOOD
         self.cleared: list[tuple[str, str | None]] = []
 
@@ -89,6 +91,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     store = Store(path, clock, lambda words: words)
     store.open()
     sites: list[Site] = []
+    gateway = FakeGateway(tmp_path)
 
     def clear(target: str, credential: str | None) -> tuple[str, ...]:
         return sites[0].clear(target, credential)
@@ -102,8 +105,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         frozenset({"127.0.0.1", "localhost:4291"}),
         TEMPLATES,
         clear=clear,
+        gateway=gateway,
     )
     async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as client:
-        sites.append(Site(client, clock, store))
+        sites.append(Site(client, clock, store, gateway))
         yield sites[0]
     store.close()

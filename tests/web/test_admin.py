@@ -97,7 +97,8 @@ async def test_what_speaks_against_a_target_is_forgotten(
 async def test_a_target_that_there_is_not(site: Site) -> None:
     answer = await site.client.post("/admin/api/limits/clear", json={"target": "groq/x"}, headers=BEARER)
     assert answer.status == 404
-    assert await answer.json() == {"error": "There is no target 'groq/x'. There are: groq/gpt-oss-120b."}
+    message = "There is no target 'groq/x'. There are: groq/gpt-oss-120b."
+    assert await answer.json() == {"error": {"message": message}}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ async def test_a_target_that_there_is_not(site: Site) -> None:
 async def test_what_can_not_be_understood_is_explained(site: Site, body: bytes, words: str) -> None:
     answer = await site.client.post("/admin/api/limits/clear", data=body, headers=BEARER)
     assert answer.status == 400
-    assert words in (await answer.json())["error"]
+    assert words in (await answer.json())["error"]["message"]
     assert site.cleared == []
 
 

@@ -369,6 +369,94 @@ async def test_models_are_listed() -> None:
         assert (await server.get("/v1/models/none"))[0] == 404
 
 
+async def test_models_are_listed_with_what_they_are_known_to_take() -> None:
+    models = "models: {big: {context: 9000, output: 900}, small: {context: 4000, output: 1000}}"
+    text = CONFIG.replace("http://a.test/v1", f"http://a.test/v1, {models}").replace("[a/small]", "[a/small, a/any]")
+    text = text.replace("default: [a/big]", "default: [a/small, a/big], none: [a/any]")
+    async with serving(text=text) as server:
+        found = {row["id"]: row for row in json.loads((await server.get("/v1/models"))[2])["data"]}
+        sizes = ("context_length", "max_input_tokens", "max_tokens")
+        small, both = [4000, 4000, 1000], [9000, 9000, 1000]
+        # What the largest takes is taken: a longer request passes the others over.
+        expected = {"default": both, "gpt-4o": both, "fast": small, "a/small": small, "a/big": [9000, 9000, 900]}
+        assert {name: [found[name][size] for size in sizes] for name in expected} == expected
+        for name in ("none", "a/any"):
+            assert not found[name].keys() & set(sizes)
+        assert json.loads((await server.get("/v1/models/a/big"))[2]) == found["a/big"]
+
+
+async def test_a_request_that_only_fills_a_cache_is_answered_without_a_provider() -> None:
+    async with serving() as server:
+        headers = {**AUTH, "anthropic-version": "2023-06-01", "x-request-id": "r-1"}
+        body = b'{"model":"default","max_tokens":0,"messages":[{"role":"user","content":"Hello, how are you?"}]}'
+        status, told, answer = await server.post(body, "/v1/messages", headers)
+        message = json.loads(answer)
+        assert (status, told["content-type"], told["request-id"]) == (200, "application/json", "r-1")
+        assert (message["type"], message["content"], message["stop_reason"]) == ("message", [], "max_tokens")
+        assert message["usage"]["input_tokens"] > 0
+        assert message["usage"]["output_tokens"] == 0
+        streamed = body.replace(b'"max_tokens":0', b'"max_tokens":0,"stream":true')
+        status, told, answer = await server.post(streamed, "/v1/messages", headers)
+        assert (status, told["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert [line for line in answer.split(b"\n") if line.startswith(b"event")] == [
+            b"event: message_start",
+            b"event: message_delta",
+            b"event: message_stop",
+        ]
+        assert server.upstream.requests == []
+
+
+async def test_embeddings_and_old_completions_are_passed_on() -> None:
+    rows = b'{"data":[{"embedding":[0.5]}]}'
+    text = b'data: {"choices":[{"text":"Hi","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    async with serving(FakeAnswer(200, {"content-type": "application/json"}, [rows]), stream(text)) as server:
+        assert (await server.post(b'{"model":"default","input":"Hi"}', "/v1/embeddings"))[::2] == (200, rows)
+        asked = b'{"model":"gpt-4o","prompt":"Hi","stream":true}'
+        assert (await server.post(asked, "/v1/completions"))[::2] == (200, text)
+        assert [request.url for request in server.upstream.requests] == [
+            "http://a.test/v1/embeddings",
+            "http://a.test/v1/completions",
+        ]
+        assert [record.dialect for record in server.records.all] == ["embeddings", "completions"]
+
+
+@pytest.mark.parametrize("model", ['"text-embedding-3-small"', '""', "null"])
+async def test_embeddings_of_a_model_that_is_not_known_are_not_those_of_another(model: str) -> None:
+    async with serving() as server:
+        status, _, body = await server.post(b'{"model":%s,"input":"Hi"}' % model.encode(), "/v1/embeddings")
+        error = json.loads(body)["error"]
+        assert (status, error["param"]) == (400 if model == "null" else 404, "model")
+        assert server.upstream.requests == []
+
+
+async def test_what_is_wrong_with_what_is_passed_on_is_told_and_logged() -> None:
+    async with serving() as server:
+        for path, param in (("/v1/embeddings", "input"), ("/v1/completions", "prompt")):
+            status, _, body = await server.post(b'{"model":"default"}', path)
+            assert (status, json.loads(body)["error"]["param"]) == (400, param)
+            assert (server.records.last.dialect, server.records.last.outcome) == (path.removeprefix("/v1/"), "refused")
+            status, headers, _ = await server.get(path)
+            assert (status, headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/v1/chat/completions", b"{", ("error", "chain429", "request_id")),
+        ("/v1/messages", b"{", ("request_id",)),
+        ("/v1/responses", b"{", ("error", "chain429", "request_id")),
+        ("/v1/nothing", b"{}", ("error", "chain429", "request_id")),
+    ],
+)
+async def test_errors_say_which_request_they_are_about(path: str, body: bytes, place: tuple[str, ...]) -> None:
+    async with serving() as server:
+        _, headers, answer = await server.post(body, path, {**AUTH, "x-request-id": "r-1"})
+        told = json.loads(answer)
+        for name in place:
+            told = told[name]
+        assert (told, headers["request-id"]) == ("r-1", "r-1")
+
+
 async def test_other_paths_and_methods_are_refused_in_the_same_words() -> None:
     async with serving() as server:
         status, _, body = await server.get("/v1/nothing")

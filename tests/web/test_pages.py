@@ -57,15 +57,6 @@ async def test_a_wrong_token_is_refused(site: Site, token: str) -> None:
     assert (await site.get("/")).status == 303
 
 
-async def test_logins_are_limited_to_ten_a_minute(site: Site) -> None:
-    for _ in range(10):
-        assert (await site.post("/login", {"token": "wrong"})).status == 401
-    answer = await site.post("/login", {"token": TOKEN})
-    assert (answer.status, answer.headers["Retry-After"]) == (429, "60")
-    site.clock.time += 60
-    await site.login()
-
-
 @pytest.mark.parametrize("path", ["/", "/fragment", "/admin/api/status"])
 async def test_nothing_is_shown_without_a_login(site: Site, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "chain429_session=guess"}):
@@ -85,7 +76,6 @@ async def test_a_session_ends_after_twelve_hours(site: Site) -> None:
 async def test_the_number_of_sessions_is_bounded(site: Site) -> None:
     first = (await site.post("/login", {"token": TOKEN})).cookies["chain429_session"].value
     for _ in range(64):
-        site.clock.time += 6  # not more than ten a minute
         await site.login()
     site.client.session.cookie_jar.clear()
     assert (await site.get("/", Cookie=f"chain429_session={first}")).status == 303

@@ -7,8 +7,8 @@ import pytest
 
 from chain429.routing.status import ChainStatus, LimitStatus, ProviderStatus, Status, TargetState, TargetStatus
 from chain429.routing.window import Window
-from chain429.store.queries import ProviderTotals, Queries, Summary
-from chain429.store.records import AttemptRecord, RequestRecord
+from chain429.store.queries import Logged, ProviderTotals, Queries, Summary
+from chain429.store.records import AttemptRecord, Costs, RequestRecord
 from chain429.web.view import (
     ChainView,
     LimitView,
@@ -18,6 +18,8 @@ from chain429.web.view import (
     Views,
     headline,
     iso,
+    money,
+    percent,
     seconds,
     utc,
 )
@@ -90,7 +92,7 @@ def test_a_trail_in_a_few_words(outcomes: tuple[str, ...], trail: str) -> None:
         *("r", NOON, "chat", "default", "m", None, None, None, 200, "served", False, None, None, 1.0, None, "sdk", ""),
         attempts,
     )
-    assert RequestView.of(record).trail == trail
+    assert RequestView.of(Logged(1, record, Costs())).trail == trail
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,47 @@ def test_durations_in_words(duration: float, words: str) -> None:
 def test_times_that_no_calendar_has_do_not_break_the_page(at: float, written: str) -> None:
     assert iso(at) == written
     assert utc(at) == written.replace("T", " ").replace("Z", " UTC")
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "words"),
+    [
+        (0.0, "usd", "$0.00"),
+        (1234.567, "usd", "$1,234.57"),
+        (0.5, "usd", "$0.50"),
+        (0.00042, "usd", "$0.00042"),
+        (0.000123456, "usd", "$0.0001235"),
+        (-0.25, "usd", "-$0.25"),
+        (12.5, "sats", "12.50 sats"),
+    ],
+)
+def test_money_in_words(amount: float, currency: str, words: str) -> None:
+    assert money(amount, currency) == words
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "0 %"), (0.00001, "0.1 %"), (0.034, "3.4 %"), (0.5, "50 %"), (0.997, "99.7 %"), (1.0, "100 %")],
+)
+def test_shares_in_words(share: float, words: str) -> None:
+    assert percent(share) == words
+
+
+@pytest.mark.parametrize(
+    ("costs", "saved"),
+    [
+        (Costs(0.25, "usd", 1.0, "openai/gpt-4o-mini"), 0.75),
+        (Costs(None, "usd", 1.0, "openai/gpt-4o-mini"), None),
+        (Costs(0.25), None),
+        (Costs(2.0, "sats", 1.0, "openai/gpt-4o-mini", "usd"), None),
+    ],
+)
+def test_what_a_request_saved_is_known_when_both_prices_are(costs: Costs, saved: float | None) -> None:
+    record = RequestRecord(
+        *("r", NOON, "chat", "default", "m", None, None, None, 200, "served", False, None, None, 1.0, None, "sdk", ""),
+        (),
+    )
+    assert RequestView.of(Logged(1, record, costs)).saved == saved
 
 
 class CountingQueries(Queries):

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.errors import RequestError
-from chain429.wire.chat import CHAT, ChatRequest, ChatStream
+from chain429.wire.chat import CHAT, ChatRequest
+from chain429.wire.chat_stream import ChatStream
 from chain429.wire.cleanup import Cleanup
 from chain429.wire.conversation import Conversation
 from chain429.wire.dialect import Problem, Side
@@ -300,7 +301,7 @@ def test_a_stream_that_was_cut_gets_no_end_mark() -> None:
 
 def test_what_follows_the_end_mark_is_not_passed_on() -> None:
     stream = ChatStream(include_usage=True)
-    assert stream.feed(WORDS + DONE) == WORDS + DONE
+    assert stream.feed(WORDS + FINISH + DONE) == WORDS + FINISH + DONE
     assert stream.feed(WORDS) == b""
 
 

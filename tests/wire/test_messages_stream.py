@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from chain429.errors import WireError
 from chain429.wire import sse
+from chain429.wire.dialect import Problem
 from chain429.wire.events import Usage
 from chain429.wire.messages_stream import MessagesStream
+from tests.wire.wellformed import check
 
 
 def event(kind: str, **fields: Any) -> bytes:
@@ -253,6 +255,51 @@ def test_edge_17_an_end_that_hides_a_call_is_put_right() -> None:
     assert passed(cut)[0] == cut
 
 
+def test_edge_08_a_call_that_is_said_twice_has_an_id_of_its_own() -> None:
+    again = CALL.replace(b'"index":1', b'"index":2')
+    out, _ = passed(BEGIN + HELLO + CALL + again + ended("tool_use", output_tokens=7) + STOP)
+    assert check("messages", out) == "complete"
+
+
+def test_edge_09_an_end_that_is_not_announced_is() -> None:
+    out, stream = passed(BEGIN + HELLO + CALL + STOP)
+    assert kinds(out)[-2:] == ["message_delta", "message_stop"]
+    assert events(out)[-2]["delta"]["stop_reason"] == "tool_use"
+    assert stream.seen.complete
+
+
+def test_edge_17_a_call_before_a_block_that_is_left_open_still_ends_for_it() -> None:
+    call = start(0, "tool_use", id="a", name="f", input={}) + stop(0)
+    out, _ = passed(BEGIN + call + start(1, text="") + said(1, "Hi") + ended("tool_use", output_tokens=7) + STOP)
+    assert check("messages", out) == "complete"
+    assert events(out)[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+def test_edge_17_an_end_for_calls_that_nobody_made_is_an_ordinary_one() -> None:
+    out, stream = passed(BEGIN + HELLO + ended("tool_use", output_tokens=7) + STOP)
+    assert (events(out)[-2]["delta"]["stop_reason"], stream.seen.finish) == ("end_turn", "stop")
+
+
+def test_what_came_before_garbage_is_still_the_client_s() -> None:
+    stream = MessagesStream()
+    with pytest.raises(WireError):
+        stream.feed(BEGIN + HELLO + b"data: <html>\n\n")
+    assert stream.fail(Problem(502, "Why")).startswith(BEGIN + HELLO + b"event: error\n")
+
+
+@pytest.mark.parametrize("at", [4, 6, 20, 27, 32, 40, 60, 100, len(said(0, "lo")) - 2])
+def test_half_an_event_at_the_end_is_not_passed_on(at: int) -> None:
+    stream = MessagesStream()
+    before = BEGIN + start(0, text="") + said(0, "Hel")
+    assert stream.feed(before + said(0, "lo")[:at]) == before
+    try:
+        out = stream.close()
+    except WireError:
+        out = b""
+    assert out in (b"", said(0, "lo"))
+    assert not stream.seen.complete
+
+
 blocks = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from(["start", "tool", "said", "arguments", "stop", "thought", "begin"])),
     max_size=10,
@@ -275,19 +322,4 @@ def test_whatever_comes_what_goes_out_is_well_formed(given_blocks: list[tuple[in
         out, _ = passed(answer)
     except WireError:
         return
-    current: int | None = None
-    opened = 0
-    found = events(out)
-    assert [one["type"] for one in found].count("message_start") == 1
-    assert [one["type"] for one in found].count("message_stop") == 1
-    assert [one["type"] for one in found[-2:]] == ["message_delta", "message_stop"]
-    for one in found:
-        if one["type"] == "content_block_start":
-            assert (current, one["index"]) == (None, opened)
-            current, opened = opened, opened + 1
-        elif one["type"] == "content_block_stop":
-            assert one["index"] == current
-            current = None
-        elif one["type"] == "content_block_delta":
-            assert one["index"] == current
-    assert current is None
+    assert check("messages", out, strict=False) == "complete"

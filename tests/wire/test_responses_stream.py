@@ -14,6 +14,7 @@ from chain429.wire.events import Error, Usage
 from chain429.wire.prompt import marked
 from chain429.wire.responses_reasoning import sealed
 from chain429.wire.responses_stream import ResponsesStream
+from tests.wire.wellformed import check
 
 BEGUN = {"id": "resp_1", "object": "response", "created_at": 7, "model": "gpt", "status": "in_progress", "output": []}
 MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}
@@ -76,6 +77,11 @@ def messages(data: bytes) -> list[dict[str, Any]]:
     return found
 
 
+def kinds_of(data: bytes) -> list[str]:
+    """Whatever their numbers."""
+    return [one.name for one in sse.EventParser().feed(data)]
+
+
 def kinds(data: bytes) -> list[str]:
     return [message["type"].removeprefix("response.") for message in messages(data)]
 
@@ -100,7 +106,7 @@ def test_pieces_are_passed_without_being_read() -> None:
     stream = ResponsesStream()
     head = numbered(CREATED, added(0, MESSAGE), words("a"))
     # No JSON: it would not pass if it were read.
-    pieces = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",}\n\n' * 3
+    pieces = b'event: response.output_text.delta\ndata: {"output_index": 0,}\n\n' * 3
     assert stream.feed(head) + stream.feed(pieces) == head + pieces
     failed = stream.fail(Problem(502, "x"))
     assert json.loads(failed.split(b"data: ")[1])["sequence_number"] == 6
@@ -191,6 +197,36 @@ def test_items_that_are_left_open_are_closed_before_the_end() -> None:
         passed(numbered(CREATED, added(0, MESSAGE), words("Hello"), completed()))
 
 
+def test_edge_05_items_that_only_the_whole_answer_has_are_told_of() -> None:
+    data = numbered(
+        CREATED, added(0, {**MESSAGE, "content": []}), words("Hello"), done(0, MESSAGE), completed(MESSAGE, CALL)
+    )
+    out = passed(data)
+    assert check("responses", out) == "complete"
+    told = [message for message in messages(out) if message.get("output_index") == 1]
+    assert [message["item"] for message in told] == [{**CALL, "arguments": ""}, CALL]
+    assert check("responses", passed(numbered(CREATED, completed(MESSAGE, CALL)))) == "complete"
+
+
+def test_edge_08_what_was_told_by_another_place_is_not_told_again() -> None:
+    data = numbered(CREATED, done(0, MESSAGE), done(0, CALL), completed(MESSAGE, CALL))
+    assert passed(data) == data
+
+
+def test_edge_08_an_item_that_is_said_twice_is_one() -> None:
+    once = numbered(CREATED, added(0, CALL), done(0, CALL), completed(CALL))
+    data = numbered(CREATED, CREATED, added(0, CALL), added(0, CALL), done(0, CALL), done(0, CALL), completed(CALL))
+    assert kinds_of(passed(data)) == kinds_of(once)
+
+
+def test_what_came_before_garbage_is_still_the_client_s() -> None:
+    stream = ResponsesStream()
+    begun = numbered(CREATED, done(0, MESSAGE))
+    with pytest.raises(WireError):
+        stream.feed(begun + b"data: <html>\n\n")
+    assert stream.fail(Problem(502, "Why")).startswith(begun + b"event: response.failed\n")
+
+
 def test_pieces_of_an_item_that_is_not_open_are_refused() -> None:
     with pytest.raises(WireError, match="no item that is open"):
         passed(numbered(CREATED, added(0, MESSAGE), words("a", 1)))
@@ -216,13 +252,14 @@ def test_an_event_s_name_is_that_of_its_data() -> None:
 
 def test_edge_11_what_others_hide_is_marked() -> None:
     hidden = {**THOUGHTS, "encrypted_content": "gAA"}
-    data = numbered(CREATED, added(0, hidden), done(0, hidden), done(1, THOUGHTS), completed(hidden, THOUGHTS, MESSAGE))
+    items = (added(0, hidden), done(0, hidden), done(1, THOUGHTS), done(2, MESSAGE))
+    data = numbered(CREATED, *items, completed(hidden, THOUGHTS, MESSAGE))
     assert passed(data) == data
     out = messages(passed(data, ResponsesStream("groq")))
     ours = {**hidden, "encrypted_content": marked("groq", "gAA")}
     plain = {**THOUGHTS, "encrypted_content": sealed("groq", "Hm", "")}
     assert [out[1]["item"], out[2]["item"], out[3]["item"]] == [THOUGHTS, ours, plain]
-    assert out[4]["response"]["output"] == [ours, plain, MESSAGE]
+    assert out[5]["response"]["output"] == [ours, plain, MESSAGE]
 
 
 @pytest.mark.parametrize("data", [b"data: <html>\n\n", b"event: response.created\ndata: [1]\n\n"])

@@ -98,3 +98,17 @@ def test_whole_events_are_read_like_those_that_come_in_pieces(
     bits += pieces.close()
     for found in (once, bits):
         assert [(event.name, event.data) for event in found if event.data is not None or event.name] == data
+
+
+@pytest.mark.parametrize("rest", [b"event: a", b"event: a\nid: 7", b": comment", b"retry: 5\n", b"\n", b""])
+def test_the_beginning_of_an_event_without_data_is_none(rest: bytes) -> None:
+    parser = EventParser()
+    parser.feed(b"data: 1\n\n" + rest)
+    assert parser.close() == []
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r"])
+def test_what_close_gives_ends_as_events_do(end: bytes) -> None:
+    parser = EventParser()
+    parser.feed(b"event: a\ndata: 1" + end)
+    assert [event.raw for event in parser.close()] == [b"event: a\ndata: 1\n\n"]

@@ -1,0 +1,240 @@
+"""What was asked and what it came to: requests in the log, sums of what was used, and what was saved by it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from chain429.clock import Clock
+from chain429.errors import RequestError
+from chain429.store.queries import Filter, Logged, Queries
+from chain429.store.usage import DIMENSIONS, Sums
+from chain429.web.admin.routes import Route
+from chain429.web.admin.schemas import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    WHEN,
+    WHOLE,
+    Schema,
+    array,
+    in_path,
+    in_query,
+    operation,
+    optional,
+    shape,
+)
+
+_DAY = 86_400.0
+_MOST = 500
+_USUAL = 50
+
+_ATTEMPT = shape(
+    {
+        "provider": TEXT, "model": TEXT, "credential": TEXT, "outcome": TEXT, "status": optional(WHOLE), "reason": TEXT,
+        "duration": NUMBER, "until": WHEN,
+    }
+)  # fmt: skip
+_REQUEST = shape(
+    {
+        "number": WHOLE, "id": TEXT, "at": NUMBER, "dialect": TEXT, "chain": TEXT, "model_asked": TEXT,
+        "provider": optional(TEXT), "model": optional(TEXT), "credential": optional(TEXT), "status": WHOLE,
+        "outcome": TEXT, "streamed": FLAG, "tokens_in": optional(WHOLE), "tokens_out": optional(WHOLE),
+        "tokens_cached": optional(WHOLE), "latency": NUMBER, "first_token": optional(NUMBER), "client": TEXT,
+        "error": TEXT, "cost": optional(NUMBER), "currency": TEXT, "list_cost": optional(NUMBER), "list_model": TEXT,
+        "list_currency": TEXT, "priced": TEXT, "attempts": array(_ATTEMPT),
+    }
+)  # fmt: skip
+_SUMS = shape(
+    {
+        "name": TEXT, "currency": TEXT, "requests": WHOLE, "served": WHOLE, "failures": WHOLE, "tokens_in": WHOLE,
+        "tokens_out": WHOLE, "tokens_cached": WHOLE, "tokens_wasted": WHOLE, "cost": NUMBER, "list_cost": NUMBER,
+        "saved": NUMBER, "unpriced": WHOLE, "first_token": optional(NUMBER), "latency_p50": optional(NUMBER),
+        "latency_p95": optional(NUMBER),
+    }
+)  # fmt: skip
+_SAVINGS = shape(
+    {
+        "currency": TEXT, "requests": WHOLE, "priced": WHOLE, "unpriced": WHOLE, "cost": NUMBER, "list_cost": NUMBER,
+        "saved": NUMBER, "tokens_cached": WHOLE, "tokens_wasted": WHOLE,
+    }
+)  # fmt: skip
+_SINCE = in_query("since", "Unix seconds; a day ago where it is not said", NUMBER)
+_UNTIL = in_query("until", "Unix seconds; now where it is not said", NUMBER)
+
+
+class Usage:
+    """The log is read in a thread, for it may be large."""
+
+    def __init__(self, queries: Queries, clock: Clock, priced: str) -> None:
+        self._queries = queries
+        self._clock = clock
+        self._priced = priced  # the date of the table of prices
+
+    def routes(self) -> tuple[Route, ...]:
+        filters = [
+            in_query("chain", "only of this chain"),
+            in_query("provider", "only those that this provider served or was asked for"),
+            in_query("outcome", "served, broken, cancelled, refused or exhausted"),
+            in_query("status", "only those that were answered with this HTTP status", WHOLE),
+            in_query("text", "part of the id, of the model that was asked for, or of the error"),
+            in_query("since", "Unix seconds", NUMBER),
+            in_query("until", "Unix seconds", NUMBER),
+            in_query("limit", f"how many, {_USUAL} where it is not said", {**WHOLE, "minimum": 1, "maximum": _MOST}),
+            in_query("before", "only those before this 'number': the last one of the page before", WHOLE),
+        ]
+        kinds: Schema = {"type": "string", "enum": list(DIMENSIONS)}
+        return (
+            Route(
+                "GET",
+                "/requests",
+                self.requests,
+                operation(
+                    "requests",
+                    "Requests in the log, newest first",
+                    shape({"requests": array(_REQUEST)}),
+                    parameters=filters,
+                    errors=(400,),
+                ),
+            ),
+            Route(
+                "GET",
+                "/requests/{id}",
+                self.request,
+                operation(
+                    "request",
+                    "One request with its attempts",
+                    _REQUEST,
+                    parameters=[in_path("id", "as x-request-id said")],
+                    errors=(404,),
+                ),
+            ),
+            Route(
+                "GET",
+                "/usage",
+                self.usage,
+                operation(
+                    "usage",
+                    "What was used, by whole hours",
+                    shape({"by": kinds, "since": NUMBER, "until": NUMBER, "usage": array(_SUMS)}),
+                    parameters=[in_query("by", "provider where it is not said", kinds), _SINCE, _UNTIL],
+                    errors=(400,),
+                ),
+            ),
+            Route(
+                "GET",
+                "/savings",
+                self.savings,
+                operation(
+                    "savings",
+                    "What requests cost, and what they would have cost by list prices",
+                    shape({"since": NUMBER, "until": NUMBER, "prices": TEXT, "savings": array(_SAVINGS)}),
+                    parameters=[_SINCE, _UNTIL],
+                    errors=(400,),
+                ),
+            ),
+        )
+
+    async def requests(self, request: web.Request) -> web.Response:
+        asked = request.query
+        wanted = Filter(
+            _time(request, "since"),
+            _time(request, "until"),
+            asked.get("chain", ""),
+            asked.get("provider", ""),
+            asked.get("outcome", ""),
+            _whole(request, "status", 0, 999),
+            asked.get("text", "")[:200],
+        )
+        limit = _whole(request, "limit", 1, _MOST) or _USUAL
+        before = _whole(request, "before", 0, 2**62)
+        found = await asyncio.to_thread(self._queries.requests, wanted, limit, before)
+        return web.json_response({"requests": [told(row) for row in found]})
+
+    async def request(self, request: web.Request) -> web.Response:
+        found = await asyncio.to_thread(self._queries.request, request.match_info["id"])
+        if found is None:
+            raise RequestError("There is no request of that id in the log.", status=404)
+        return web.json_response(told(found))
+
+    async def usage(self, request: web.Request) -> web.Response:
+        asked = request.query.get("by", "provider")
+        by = next((dimension for dimension in DIMENSIONS if dimension == asked), None)
+        if by is None:
+            raise RequestError(f"'by' is one of {', '.join(DIMENSIONS)}.")
+        since, until = self._span(request)
+        found = await asyncio.to_thread(self._queries.usage, by, since, until)
+        return web.json_response({"by": by, "since": since, "until": until, "usage": [_sums(one) for one in found]})
+
+    async def savings(self, request: web.Request) -> web.Response:
+        since, until = self._span(request)
+        found = await asyncio.to_thread(self._queries.usage, "day", since, until)
+        return web.json_response({"since": since, "until": until, "prices": self._priced, "savings": savings_of(found)})
+
+    def _span(self, request: web.Request) -> tuple[float, float]:
+        now = self._clock.now()
+        since, until = _time(request, "since"), _time(request, "until")
+        return (now - _DAY if since is None else since, now if until is None else until)
+
+
+def savings_of(days: Sequence[Sums]) -> list[dict[str, Any]]:
+    """What was saved, by currency: of the requests that have a price."""
+    found = []
+    for currency in dict.fromkeys(day.currency for day in days):
+        own = [day for day in days if day.currency == currency]
+        cost, listed = sum(day.cost for day in own), sum(day.list_cost for day in own)
+        served, unpriced = sum(day.served for day in own), sum(day.unpriced for day in own)
+        found.append(
+            {
+                "currency": currency,
+                "requests": sum(day.requests for day in own),
+                "priced": served - unpriced,
+                "unpriced": unpriced,
+                "cost": cost,
+                "list_cost": listed,
+                "saved": listed - cost,
+                "tokens_cached": sum(day.tokens_cached for day in own),
+                "tokens_wasted": sum(day.tokens_wasted for day in own),
+            }
+        )
+    return found
+
+
+def told(row: Logged) -> dict[str, Any]:
+    """A request as the answers tell it."""
+    request = row.request._asdict()
+    request["attempts"] = [attempt._asdict() for attempt in row.request.attempts]
+    return {"number": row.number, **request, **row.costs._asdict()}
+
+
+def _sums(sums: Sums) -> dict[str, Any]:
+    found = {name: getattr(sums, name) for name in Sums.__slots__}
+    for name in ("latency_p50", "latency_p95"):  # JSON has no word for what has no end
+        found[name] = None if found[name] == math.inf else found[name]
+    return {**found, "saved": sums.saved}
+
+
+def _time(request: web.Request, name: str) -> float | None:
+    given = request.query.get(name)
+    if not given:
+        return None
+    try:
+        time = float(given)
+    except ValueError:
+        time = math.nan
+    if not 0 <= time < 1e12:
+        raise RequestError(f"'{name}' is a time in Unix seconds.")
+    return time
+
+
+def _whole(request: web.Request, name: str, least: int, most: int) -> int | None:
+    given = request.query.get(name)
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) < 20 and least <= int(given) <= most):
+        raise RequestError(f"'{name}' is a whole number from {least} to {most}.")
+    return int(given)
