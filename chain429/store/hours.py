@@ -52,13 +52,12 @@ def _add(values: list[float], record: RequestRecord, costs: Costs) -> None:
     if record.outcome in ("broken", "cancelled"):
         values[6] += tokens_in + tokens_out
     values[7] += costs.cost or 0.0
-    # Sums of two currencies mean nothing: what is listed in another one than what was paid is left out.
-    comparable = costs.list_cost is not None and costs.list_currency == costs.currency
-    if comparable:
-        values[8] += costs.list_cost or 0.0
+    # Nothing is saved by what can't be compared: there the cost stands for the list price.
+    comparable = costs.cost is not None and costs.list_cost is not None and costs.list_currency == costs.currency
+    values[8] += (costs.list_cost if comparable else costs.cost) or 0.0
     if record.outcome != "served":
         return
     values[1] += 1
-    values[9] += costs.cost is None or not comparable
+    values[9] += not comparable
     values[10] += record.first_token or 0.0
     values[11 + next((at for at, step in enumerate(STEPS) if record.latency <= step), len(STEPS))] += 1

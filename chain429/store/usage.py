@@ -22,9 +22,10 @@ class Sums:
     """What one provider, model, … or day (``name``: for a day its date in UTC) amounts to, in one currency.
 
     ``requests`` were served there, or broke off there; ``failures`` are attempts that failed. ``tokens_wasted`` are
-    those of answers that did not come to their end. Costs are of the requests whose cost and list price are known;
-    ``unpriced`` counts the others. Latencies are upper bounds in seconds (infinite beyond the last step), None where
-    nothing was served; ``first_token`` is a mean.
+    those of answers that did not come to their end. Costs are of the requests whose cost is known; where no list price
+    is known to compare it with, it stands for that too. ``unpriced`` counts the served ones that lack either. Latencies
+    are upper bounds in seconds (infinite beyond the last step), None where nothing was served; ``first_token`` is a
+    mean.
     """
 
     name: str
