@@ -1,8 +1,13 @@
-"""What holds for all tests: a property is not false because the machine was slow."""
+"""What holds for all tests: a property is not false because the machine was slow.
+
+CHAIN429_EXAMPLES says how many examples a property is tried with, where it does not say so itself.
+"""
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
 
-settings.register_profile("chain429", deadline=None)
+settings.register_profile("chain429", deadline=None, max_examples=int(os.environ.get("CHAIN429_EXAMPLES", "40")))
 settings.load_profile("chain429")

@@ -342,7 +342,7 @@ async def test_signs_of_life_do_not_make_a_silent_stream_last() -> None:
 
 
 async def test_what_a_client_is_not_sent_is_silence_to_it_but_a_sign_that_the_provider_lives() -> None:
-    steps = [asyncio.Event() for _ in range(12)]
+    steps = [asyncio.Event() for _ in range(20)]
     pieces: list[Piece] = [piece for step in steps for piece in (step, USAGE)]
     world = World({"a": [stream(WORD, *pieces, FINISH, DONE)]})
     reply = await world.run(stream=True)
@@ -354,12 +354,44 @@ async def test_what_a_client_is_not_sent_is_silence_to_it_but_a_sign_that_the_pr
             said.append(piece)
 
     task = asyncio.create_task(read(reply.body))
-    for step in steps:  # two minutes in steps of ten seconds, each with a byte of the provider
-        await world.clock.advance(10)
+    for number, step in enumerate(steps):  # of 14 seconds, each with a byte of the provider
+        await world.clock.advance(4)
+        assert said == [WORD, *[b": keep-alive\n\n"] * number]
+        await world.clock.advance(6)
         step.set()
+        await world.clock.advance(4)
     await task
-    assert said == [WORD, *[b": keep-alive\n\n"] * 6, FINISH, DONE]
+    assert said == [WORD, *[b": keep-alive\n\n"] * 19, FINISH, DONE]
     assert world.records.last.outcome == "served"
+
+
+async def test_a_byte_that_comes_late_and_is_not_passed_on_does_not_delay_the_sign_of_life() -> None:
+    step = asyncio.Event()
+    world = World({"a": [stream(WORD, step, USAGE, HANG)]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    await reply.body.next()
+    task = asyncio.create_task(reply.body.next())
+    await settle()
+    world.clock.time += 14  # and no time-out had its turn yet
+    step.set()
+    assert await asyncio.wait_for(task, 5) == b": keep-alive\n\n"
+    reply.body.close()
+
+
+async def test_the_idle_time_out_is_kept_to_the_second() -> None:
+    world = World({"a": [stream(WORD, HANG)]}, CONFIG + "timeouts: {idle: 20}\n")
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    await reply.body.next()
+    task = asyncio.create_task(reply.body.next())
+    await world.clock.advance(14)
+    assert await task == b": keep-alive\n\n"
+    task = asyncio.create_task(reply.body.next())
+    await world.clock.advance(5)
+    assert not task.done()
+    await world.clock.advance(1)
+    assert b"idle time-out after 20 s" in await asyncio.wait_for(task, 5)
 
 
 async def test_half_of_an_event_is_held_back_while_signs_of_life_are_sent() -> None:

@@ -204,6 +204,8 @@ class Gemini(Dialect):
 
     def chunks(self, answer: Answer, turn: Turn) -> Iterator[dict[str, Any]]:
         usage = {"usage": self.usage(answer)} if turn.include_usage else {}
+        for word in words(answer.reasoning):
+            yield {**self.chunk(turn, {"reasoning": word}), **usage}
         for word in words(answer.text):
             yield {**self.chunk(turn, {"content": word}), **usage}
         for index, call in enumerate(answer.calls):

@@ -158,6 +158,8 @@ class Mistral(Dialect):
 
     def chunks(self, answer: Answer, turn: Turn) -> Iterator[dict[str, Any]]:
         yield self.chunk(turn, {"role": "assistant", "content": ""})
+        for word in words(answer.reasoning):
+            yield self.chunk(turn, {"reasoning": word})
         for word in words(answer.text):
             yield self.chunk(turn, {"content": word})
         # Tool calls come whole, and with the finish; usage comes unasked.

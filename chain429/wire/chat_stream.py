@@ -43,6 +43,7 @@ class ChatStream:
     __slots__ = (
         "_alike",
         "_bare",
+        "_blank",
         "_calls",
         "_common",
         "_held",
@@ -62,6 +63,7 @@ class ChatStream:
         self._calls = 0
         self._role = False  # it was told
         self._bare: set[int] = set()  # calls without arguments yet
+        self._blank: set[int] = set()  # those of them that an empty object was told of, and not passed on
         # A chunk with an empty object that may stand for a call's arguments, or come before them: as it came, and
         # without it; and those calls.
         self._held: tuple[bytes, bytes, frozenset[int]] | None = None
@@ -240,6 +242,10 @@ class ChatStream:
                 fits = fits and not arguments
                 continue
             if call is not None:
+                # Clients read the arguments of a call when the next one begins.
+                ready = sorted(self._blank & self._bare)
+                pieces += [_rendered({}, before, ("", ""), "{}") for before in ready]
+                self._bare -= self._blank
                 self._calls += 1
                 self._bare.add(number)
             if text:
@@ -248,6 +254,8 @@ class ChatStream:
             if not text and (arguments.strip() == "{}" or call is not None) and last == "tool_calls":
                 text = "{}"
                 self._bare.discard(number)
+            elif not text and arguments.strip() == "{}":
+                self._blank.add(number)
             alike = (index, identifier, name) == (number, *due)
             if alike and not text and arguments.strip() == "{}":
                 waiting.add(number)

@@ -50,13 +50,15 @@ _LOADS = json.JSONDecoder().decode
 
 
 class _Call:
-    """A tool call that is being read. ``held``: arguments that came with its beginning, unless others follow."""
+    """A tool call that is being read. ``held``: arguments that came with its beginning, unless others follow;
+    ``said``: whether they have."""
 
-    __slots__ = ("held", "number")
+    __slots__ = ("held", "number", "said")
 
     def __init__(self, number: int, held: str) -> None:
         self.number = number
         self.held = held
+        self.said = False
 
 
 class MessagesReader:
@@ -65,11 +67,12 @@ class MessagesReader:
     Blocks of kinds that have no neutral event (those of tools that the provider runs itself) are passed over.
     """
 
-    __slots__ = ("_calls", "_count", "_signature", "_tokens")
+    __slots__ = ("_bare", "_calls", "_count", "_signature", "_tokens")
 
     def __init__(self) -> None:
         self._calls: dict[Any, _Call] = {}
         self._count = 0
+        self._bare: int | None = None  # a call that is over, and had no arguments
         self._signature = ""
         self._tokens: dict[str, int] = {}
 
@@ -117,6 +120,10 @@ class MessagesReader:
 
     def _start(self, index: Any, block: Mapping[str, Any]) -> list[Event]:
         events = self._flush(index)
+        if self._bare is not None:
+            # Something follows, so it was not cut before its arguments: it has none.
+            events.append(ToolArguments(self._bare, "{}"))
+            self._bare = None
         kind, name = block.get("type"), block.get("name")
         if kind == "tool_use" and name and isinstance(name, str):
             given = block.get("input")
@@ -145,7 +152,7 @@ class MessagesReader:
             if call is None or not text or not isinstance(text, str):
                 # Without a call these belong to a tool that the provider runs itself.
                 return []
-            call.held = ""
+            call.held, call.said = "", True
             return [ToolArguments(call.number, text)]
         if kind == "thinking_delta":
             return _words(Reasoning, delta.get("thinking"))
@@ -161,6 +168,8 @@ class MessagesReader:
         call = self._calls.pop(index, None)
         if call is not None and call.held:
             events.append(ToolArguments(call.number, call.held))
+        elif call is not None and not call.said:
+            self._bare = call.number
         return events
 
     def _flush(self, index: Any = None) -> list[Event]:

@@ -190,7 +190,9 @@ class ResponsesReader:
         events = self._begun(state, item)
         if not state.said:
             given = item.get("input" if state.custom else "arguments")
-            events += self._arguments(state, _string(given) or state.held)
+            # Without any, an item that is complete has none: clients read them as JSON when the next one begins.
+            none = "{}" if item.get("status") == "completed" and not state.custom else ""
+            events += self._arguments(state, _string(given) or state.held or none)
             state.held = ""
         return events + self._flushed(state)
 

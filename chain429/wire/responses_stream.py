@@ -31,16 +31,16 @@ class ResponsesStream:
     """Passes one streamed answer on to a client of the same dialect. See ``dialect.AnswerStream``.
 
     Only whole events are passed on, as they came. A provider that leaves out the beginnings of items has its answer
-    written anew; items that it leaves open are closed before the end, for a client acts on what is closed. After an
-    error or the answer's end nothing more is passed on. Raises WireError where the bytes are no event stream, or where
-    events make no sense one after the other.
+    written anew; items that it leaves open are closed before the end, for a client acts on what is closed; items that
+    it does not count are counted. After an error or the answer's end nothing more is passed on. Raises WireError where
+    the bytes are no event stream, or where events make no sense one after the other.
 
     ``origin``: the provider, where what it hides has to be marked; empty for the one that made the dialect.
     """
 
     __slots__ = (
-        "_begun", "_count", "_ended", "_open", "_origin", "_parser", "_place", "_reader", "_response", "_told",
-        "_unsent", "_writer", "seen",
+        "_begun", "_count", "_ended", "_next", "_numbers", "_open", "_origin", "_parser", "_place", "_reader",
+        "_response", "_told", "_unsent", "_writer", "seen",
     )  # fmt: skip
 
     def __init__(self, origin: str = "") -> None:
@@ -50,6 +50,8 @@ class ResponsesStream:
         self._writer: ResponsesWriter | None = None
         self._count = 0  # events that were passed on
         self._begun = False  # whether one of them belongs to an item
+        self._next = 0  # the number of the next item
+        self._numbers: dict[Any, int] = {}  # by what the provider calls an item's place; some call all of them the same
         self._open: set[Any] = set()
         # Places and names of all items that were told of, and of those that ended.
         self._told: set[tuple[Any, str]] = set()
@@ -136,11 +138,14 @@ class ResponsesStream:
         elif kind == "response.output_item.added":
             if (index, _name(message.get("item"))) in self._told:
                 return b""
+            self._count_in(index)
             self._open.add(index)
             self._notice(index, message.get("item"), event.raw)
         elif kind == "response.output_item.done":
             if (index, _name(message.get("item"))) in self._ended:
                 return b""  # nothing may be done twice
+            if index not in self._open:
+                self._count_in(index)
             self._open.discard(index)
             self._ended.add((index, _name(message.get("item"))))
             self._notice(index, message.get("item"), event.raw)
@@ -153,6 +158,8 @@ class ResponsesStream:
         elif kind in _ENDS:
             before = self._closed(message)
         passed = self._signed(message)
+        if "response" not in message and self._numbers.get(index, index) != index:
+            passed = {**passed, "output_index": self._numbers[index]}
         if passed is message and not before and event.name == kind:
             number = message.get("sequence_number")
             self._count = max(self._count, number if isinstance(number, int) else 0) + 1
@@ -160,12 +167,17 @@ class ResponsesStream:
         members = {name: value for name, value in passed.items() if name not in ("type", "sequence_number")}
         return before + self._event(str(kind), **members)
 
+    def _count_in(self, index: int | None) -> None:
+        """An item takes its place: what the provider calls that may be taken already, or be nothing at all."""
+        self._numbers[index] = self._next
+        self._next += 1
+
     def _notice(self, index: int | None, item: Any, raw: bytes) -> None:
         self._begun = True
         # Quotes inside of JSON strings are escaped, so words of the model can't be taken for a place.
         form = b'"output_index": %d,' if b'"output_index": ' in raw else b'"output_index":%d,'
         (only,) = self._open if len(self._open) == 1 else (None,)
-        self._place = b"" if only is None else form % only
+        self._place = b"" if only is None or self._numbers[only] != only else form % only
         self._told.add((index, _name(item)))
         if isinstance(item, dict) and item.get("type") not in _NEUTRAL:
             # It stands for nothing that is translated, but it is for the client.
@@ -178,15 +190,16 @@ class ResponsesStream:
         output = response.get("output") if isinstance(response, dict) else None
         out = b""
         for index in sorted(self._open, key=str):
-            if not (isinstance(output, list) and isinstance(index, int) and index < len(output)):
+            number = self._numbers[index]
+            if not (isinstance(output, list) and number < len(output)):
                 raise WireError("an item of the answer was never closed")
             out += self._event(
-                "response.output_item.done", output_index=index, item=signed(output[index], self._origin)
+                "response.output_item.done", output_index=number, item=signed(output[number], self._origin)
             )
-        indexes, names = {index for index, _ in self._told}, {name for _, name in self._told}
+        names = {name for _, name in self._told}
         for index, item in enumerate(output if isinstance(output, list) else ()):
-            # Some don't count items; what has no name may have been told of.
-            if index not in indexes and _name(item) and _name(item) not in names:
+            # What has no name may have been told of.
+            if index >= self._next and _name(item) and _name(item) not in names:
                 out += self._event("response.output_item.added", output_index=index, item=_empty(item))
                 out += self._event("response.output_item.done", output_index=index, item=signed(item, self._origin))
         return out

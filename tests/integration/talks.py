@@ -108,8 +108,14 @@ class ChatTalk(Talk):
 
     async def streamed(self, asked: dict[str, Any]) -> Said:
         async with self.sdk.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
-            pieces = [event.delta async for event in stream if event.type == "content.delta"]
-            return self._kept(await stream.get_final_completion(), pieces)
+            pieces: list[str] = []
+            try:
+                pieces.extend([event.delta async for event in stream if event.type == "content.delta"])
+                completion = await stream.get_final_completion()
+            except openai.LengthFinishReasonError as cut:
+                # So this method tells of an answer that is too short to be read as what was asked for.
+                completion = cut.completion
+            return self._kept(completion, pieces)
 
     def _kept(self, completion: Any, pieces: Iterable[str] = ()) -> Said:
         choice, usage = completion.choices[0], completion.usage

@@ -146,6 +146,37 @@ def test_edge_05_a_call_without_arguments_has_an_empty_object(front: DialectName
     ]
 
 
+def test_edge_05_a_call_without_arguments_has_them_before_the_next_one_begins() -> None:
+    """Clients read the arguments of a call as JSON as soon as another begins."""
+    bare = block(0, TOOL_USE, {"type": "input_json_delta", "partial_json": ""})
+    other = block(1, {**TOOL_USE, "id": "call_b"})
+    end = event("message_delta", delta={"stop_reason": "tool_use"}, usage={"output_tokens": 1})
+    started = event("message_start", message={"id": "msg_1", "type": "message", "role": "assistant", "content": []})
+    from_messages = delivered(between("chat", "messages"), started, *bare, *other, end, event("message_stop"))[0]
+    first, second = read_call("{}", id="call_a"), read_call("{}", id="call_b")
+    told = chunk({"tool_calls": [first]}), chunk({"tool_calls": [second]}), chunk({}, "tool_calls"), DONE
+    from_chat = delivered(between("chat", "chat"), *told)[0]
+    items = [{"type": "function_call", "call_id": name, "name": "read", "arguments": ""} for name in ("a", "b")]
+    done = [
+        event("response.output_item.done", output_index=number, item={**item, "status": "completed"})
+        for number, item in enumerate(items)
+    ]
+    completed = event("response.completed", response={"id": "resp_1", "status": "completed", "output": []})
+    from_responses = delivered(between("chat", "responses"), *done, completed)[0]
+    for out in (from_messages, from_chat, from_responses):
+        before, _, after = out.partition(b'"index":1')
+        assert (before.count(b'"arguments":"{}"'), after.count(b'"arguments":"{}"')) == (1, 1)
+
+
+def test_edge_05_a_call_that_is_cut_before_its_arguments_gets_none() -> None:
+    bare = block(0, TOOL_USE)
+    end = event("message_delta", delta={"stop_reason": "max_tokens"}, usage={"output_tokens": 1})
+    started = event("message_start", message={"id": "msg_1", "type": "message", "role": "assistant", "content": []})
+    out = delivered(between("chat", "messages"), started, *bare, end, event("message_stop"))[0]
+    assert b"{}" not in out.replace(b'"delta":{}', b"")
+    assert folded("chat", out)["finish"] == "length"
+
+
 @every_front
 def test_edge_05_an_empty_object_before_the_arguments_is_none_of_them(front: DialectName) -> None:
     more = piece({"index": 0, "function": {"arguments": A}})

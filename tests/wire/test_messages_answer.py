@@ -162,6 +162,7 @@ def test_a_whole_answer_is_read_as_a_stream_would_be() -> None:
         Signature("ErUB", redacted=True),
         Text("Hello"),
         ToolCall(0, "a", "f"),
+        ToolArguments(0, "{}"),
         ToolCall(1, "b", "g"),
         ToolArguments(1, '{"x":1}'),
         Finish("tool_calls"),

@@ -209,8 +209,9 @@ def test_edge_05_items_that_only_the_whole_answer_has_are_told_of() -> None:
 
 
 def test_edge_08_what_was_told_by_another_place_is_not_told_again() -> None:
-    data = numbered(CREATED, done(0, MESSAGE), done(0, CALL), completed(MESSAGE, CALL))
-    assert passed(data) == data
+    rest = completed(MESSAGE, CALL)
+    counted = numbered(CREATED, done(0, MESSAGE), done(1, CALL), rest)
+    assert messages(passed(numbered(CREATED, done(0, MESSAGE), done(0, CALL), rest))) == messages(counted)
 
 
 def test_edge_08_an_item_that_is_said_twice_is_one() -> None:
@@ -266,3 +267,36 @@ def test_edge_11_what_others_hide_is_marked() -> None:
 def test_what_is_no_event_stream_is_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         passed(data)
+
+
+def without_index(event: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return event[0], {name: value for name, value in event[1].items() if name != "output_index"}
+
+
+def at_zero(event: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return event[0], {name: 0 if name == "output_index" else value for name, value in event[1].items()}
+
+
+@pytest.mark.parametrize("told", [without_index, at_zero])
+def test_edge_01_items_that_are_not_counted_are_counted(told: Any) -> None:
+    other = {**CALL, "id": "fc_2", "call_id": "call_2"}
+    arguments = "function_call_arguments.delta"
+    events = [
+        CREATED,
+        added(0, {**MESSAGE, "content": []}),
+        words("Hel"),
+        words("lo"),
+        done(0, MESSAGE),
+        added(1, {**CALL, "arguments": ""}),
+        (arguments, {"output_index": 1, "item_id": "fc_1", "delta": '{"x":1}'}),
+        done(1, CALL),
+        added(2, {**other, "arguments": ""}),
+        (arguments, {"output_index": 2, "item_id": "fc_2", "delta": '{"x":1}'}),
+        done(2, other),
+        completed(MESSAGE, CALL, other),
+    ]
+    data = numbered(*map(told, events))
+    assert messages(passed(data)) == messages(numbered(*events))
+    stream = ResponsesStream()
+    pieces = [stream.feed(data[at : at + 1]) for at in range(len(data))]
+    assert b"".join(pieces) == passed(data)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from chain429.clock import Clock
-from chain429.routing.status import Status
+from chain429.routing.status import ChainStatus, Status, TargetStatus
 from chain429.store.queries import Queries
 from chain429.web.admin.routes import Admits, Problem, Route
 from chain429.web.admin.schemas import TEXT, operation
@@ -27,15 +27,30 @@ _RETRY_MS = 2000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``newest`` is the number of the last request in the log."""
+    """``newest`` is the number of the last request in the log; ``news`` is what is worth an event when it changes."""
 
     status: Status
     newest: int
+    news: tuple[Status, int]
+
+    @classmethod
+    def of(cls, status: Status, newest: int) -> Snapshot:
+        # When the next part of a limit frees moves on with the time where it refills steadily.
+        chains = tuple(
+            ChainStatus(chain.name, tuple(tuple(map(_without_frees, tier)) for tier in chain.tiers))
+            for chain in status.chains
+        )
+        return cls(status, newest, (dataclasses.replace(status, chains=chains), newest))
 
     def event(self, now: float) -> bytes:
         """As it is sent: ``now`` is Unix seconds, the rest as ``GET /status`` tells it."""
         told = {"now": now, "newest_request": self.newest, "status": dataclasses.asdict(self.status)}
         return b"event: snapshot\ndata: " + json.dumps(told, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _without_frees(target: TargetStatus) -> TargetStatus:
+    limits = tuple(dataclasses.replace(limit, frees_at=None) for limit in target.limits)
+    return dataclasses.replace(target, limits=limits)
 
 
 class Events:
@@ -88,14 +103,14 @@ class Events:
 
     async def _tell(self, request: web.Request, answer: web.StreamResponse) -> None:
         await answer.write(b"retry: %d\n\n" % _RETRY_MS)
-        shown: Snapshot | None = None
+        shown: tuple[Status, int] | None = None
         spoke = self._clock.monotonic()
         while self._reads(request) and not self._stopping.is_set():
             snapshot = await self._current()
             now = self._clock.monotonic()
-            if snapshot != shown:
+            if snapshot.news != shown:
                 await answer.write(snapshot.event(self._clock.now()))
-                shown, spoke = snapshot, now
+                shown, spoke = snapshot.news, now
             elif now - spoke >= _HEARTBEAT:
                 await answer.write(b": still here\n\n")
                 spoke = now
@@ -112,5 +127,5 @@ class Events:
             # All wait for a second, some a little longer than others.
             if self._snapshot is None or now - self._taken >= _EVERY / 2:
                 newest = await asyncio.to_thread(self._queries.newest)
-                self._snapshot, self._taken = Snapshot(self._status(self._clock.now()), newest), now
+                self._snapshot, self._taken = Snapshot.of(self._status(self._clock.now()), newest), now
             return self._snapshot

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
-from tests.web.conftest import ALL_GOOD, NOON, TOKEN, Site
+from tests.web.conftest import ALL_GOOD, LIMITS, NOON, TOKEN, Site
 from tests.web.test_pages import REQUEST
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -59,6 +59,19 @@ async def test_while_nothing_changes_a_comment_keeps_the_connection(site: Site) 
     answer = await watch(site)
     await snapshot(answer)
     for _ in range(15):
+        await turn(site)
+    assert await answer.content.readuntil(b"\n\n") == b": still here\n\n"
+
+
+async def test_what_moves_on_with_the_time_is_no_news(site: Site) -> None:
+    answer = await watch(site)
+    await snapshot(answer)
+    (chain,) = ALL_GOOD.chains
+    for second in range(15):
+        limits = tuple(dataclasses.replace(limit, frees_at=NOON + second) for limit in LIMITS)
+        first = dataclasses.replace(chain.tiers[0][0], limits=limits)
+        moved = dataclasses.replace(chain, tiers=((first,), *chain.tiers[1:]))
+        site.status = dataclasses.replace(ALL_GOOD, chains=(moved,))
         await turn(site)
     assert await answer.content.readuntil(b"\n\n") == b": still here\n\n"
 
