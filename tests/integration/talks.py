@@ -87,7 +87,7 @@ class Talk(ABC):
 class ChatTalk(Talk):
     """By ``chat.completions`` of the OpenAI SDK."""
 
-    errors = openai
+    errors: ClassVar[ModuleType] = openai
     broken = openai.APIError
     field = "messages"
     ENDS: ClassVar[dict[str, Literal["stop", "calls", "length"]]] = {
@@ -138,7 +138,7 @@ class ChatTalk(Talk):
 class MessagesTalk(Talk):
     """By ``messages`` of the Anthropic SDK."""
 
-    errors = anthropic
+    errors: ClassVar[ModuleType] = anthropic
     broken = anthropic.APIStatusError
     field = "messages"
     ENDS: ClassVar[dict[str, Literal["stop", "calls", "length"]]] = {
@@ -178,7 +178,7 @@ class MessagesTalk(Talk):
 class ResponsesTalk(Talk):
     """By ``responses`` of the OpenAI SDK, with nothing stored."""
 
-    errors = openai
+    errors: ClassVar[ModuleType] = openai
     # The SDK tells of a failure by an event; asked for the response, it says that there is none.
     broken = RuntimeError
     field = "input"
