@@ -9,5 +9,5 @@ import os
 
 from hypothesis import settings
 
-settings.register_profile("chain429", deadline=None, max_examples=int(os.environ.get("CHAIN429_EXAMPLES", "40")))
+settings.register_profile("chain429", deadline=None, max_examples=int(os.environ.get("CHAIN429_EXAMPLES", "20")))
 settings.load_profile("chain429")

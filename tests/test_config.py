@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.catalog import presets
@@ -506,7 +506,6 @@ def parsed(text: str) -> Config | ConfigError:
 
 
 @given(st.lists(LINES, max_size=8).map("\n".join) | st.text(max_size=60))
-@settings(max_examples=400)
 def test_whatever_a_file_says_is_taken_or_a_fault(text: str) -> None:
     for result in (parsed(text), parsed(f"{SMALL}{text}")):
         if isinstance(result, ConfigError):

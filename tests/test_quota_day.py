@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.config import parse
@@ -63,7 +63,6 @@ def test_time_passes_only_by_waiting() -> None:
     assert after == pytest.approx(HALF_A_CENTURY)
 
 
-@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1e6), max_size=20))
 def test_sleepers_wake_at_their_time_and_in_its_order(naps: list[float]) -> None:
     woken: list[tuple[float, float]] = []
@@ -150,7 +149,6 @@ def test_traffic_is_as_it_was_ordered() -> None:
 # Truth
 
 
-@settings(max_examples=15)
 @given(
     st.sampled_from(ACCOUNTS),
     st.lists(st.tuples(st.floats(0, 40), st.integers(0, 200)), min_size=20, max_size=50),

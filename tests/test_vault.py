@@ -70,7 +70,7 @@ def test_a_secret_is_what_a_header_can_carry(tmp_path: Path, value: str) -> None
         Vault(tmp_path).put("groq", value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.from_regex(r"[a-z0-9]{1,5}", fullmatch=True), st.from_regex(r"[!-~]{1,40}", fullmatch=True)))
 def test_every_secret_comes_back_as_it_was(tmp_path: Path, kept: dict[str, str]) -> None:
     vault = Vault(tmp_path)

@@ -154,12 +154,16 @@ class Mistral(Dialect):
         return {"id": self.call_id(turn, index), "function": function, "index": index}
 
     def message(self, answer: Answer, turn: Turn) -> dict[str, Any]:
-        return {"tool_calls": None, **super().message(answer, turn), "content": answer.text}
+        message = {"tool_calls": None, **super().message(answer, turn), "content": answer.text}
+        if message.pop("reasoning", None):
+            words = [{"type": "text", "text": answer.text}] if answer.text else []
+            message["content"] = [_thinking(answer.reasoning), *words]
+        return message
 
     def chunks(self, answer: Answer, turn: Turn) -> Iterator[dict[str, Any]]:
         yield self.chunk(turn, {"role": "assistant", "content": ""})
         for word in words(answer.reasoning):
-            yield self.chunk(turn, {"reasoning": word})
+            yield self.chunk(turn, {"content": [_thinking(word)]})
         for word in words(answer.text):
             yield self.chunk(turn, {"content": word})
         # Tool calls come whole, and with the finish; usage comes unasked.
@@ -174,6 +178,11 @@ class Mistral(Dialect):
     def error_in_answer(self, turn: Turn) -> dict[str, Any]:
         message, kind, code = self.failures[503]
         return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
+
+
+def _thinking(words: str) -> dict[str, Any]:
+    """Part of a content: where there is thinking, that is a list."""
+    return {"type": "thinking", "thinking": [{"type": "text", "text": words}]}
 
 
 def _faults(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

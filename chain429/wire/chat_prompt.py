@@ -6,7 +6,7 @@ The shapes are those of OpenAI's API reference.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -58,6 +58,7 @@ _EFFORTS: Mapping[Any, Effort] = MappingProxyType(
 )
 # The second is how results were given before there could be several.
 _ANSWERING = ("tool", "function")
+_INSTRUCTING = ("system", "developer")
 _DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -69,8 +70,8 @@ def read_prompt(values: Mapping[str, Any]) -> Prompt:
     }
     if values.get("n") not in (None, 1):
         reading.lost["n"] = None
-    turns = [turn for message in values["messages"] for turn in _turns(message, reading)]
-    tools = tuple(_tools(values.get("tools"), reading))
+    turns = [_turn(message, reading) for message in values["messages"]]
+    tools = _tools(values.get("tools"), reading)
     effort = values.get("reasoning_effort")
     return Prompt(
         turns=fit(turns),
@@ -106,44 +107,43 @@ class _Reading:
         return f"call_{name}_{count}"
 
 
-def _turns(message: Mapping[str, Any], reading: _Reading) -> Iterator[Turn]:
+def _turn(message: Mapping[str, Any], reading: _Reading) -> Turn:
+    """One message; what says nothing is left to ``fit``."""
     role, content = message["role"], message.get("content")
-    for name, value in message.items():
-        if name not in _READ_IN_MESSAGES and value is not None and not (name == "name" and role in _ANSWERING):
-            reading.lost[f"messages[].{name}"] = None
-    if role in ("system", "developer"):
-        text = _text(content)
-        if text:
-            yield SystemTurn(text)
-    elif role == "assistant":
-        yield AssistantTurn(tuple(_assistant(message, reading)))
-    elif role in _ANSWERING:
+    if not message.keys() <= _READ_IN_MESSAGES:
+        for name, value in message.items():
+            if name not in _READ_IN_MESSAGES and value is not None and not (name == "name" and role in _ANSWERING):
+                reading.lost[f"messages[].{name}"] = None
+    if role == "assistant":
+        return AssistantTurn(_assistant(message, reading))
+    if role in _ANSWERING:
         identifier = str(message.get("tool_call_id") or reading.number("function", str(message.get("name") or "")))
-        yield ResultTurn((Result(identifier, tuple(_user_parts(content, reading))),))
-    else:
-        yield UserTurn(tuple(_user_parts(content, reading)))
+        return ResultTurn((Result(identifier, _user_parts(content, reading)),))
+    return SystemTurn(_text(content)) if role in _INSTRUCTING else UserTurn(_user_parts(content, reading))
 
 
-def _assistant(message: Mapping[str, Any], reading: _Reading) -> Iterator[AssistantPart]:
+def _assistant(message: Mapping[str, Any], reading: _Reading) -> tuple[AssistantPart, ...]:
+    parts: list[AssistantPart] = []
     reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if isinstance(reasoning, str) and reasoning:
+    if reasoning and isinstance(reasoning, str):
         # Clients of this dialect don't tell whose it is.
-        yield ReasoningPart(reasoning)
+        parts.append(ReasoningPart(reasoning))
     text = _text(message.get("content")) or _text(message.get("refusal"))
     if text:
-        yield TextPart(text)
+        parts.append(TextPart(text))
     calls = message.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             identifier = str(call.get("id") or reading.number("assistant", str(function.get("name") or "")))
-            yield CallPart(identifier, _named(function, reading), _arguments(function))
+            parts.append(CallPart(identifier, _named(function, reading), _arguments(function)))
         else:
             reading.lost["messages[].tool_calls"] = None
     function = message.get("function_call")
     if isinstance(function, dict):
         identifier = reading.number("assistant", str(function.get("name") or ""))
-        yield CallPart(identifier, _named(function, reading), _arguments(function))
+        parts.append(CallPart(identifier, _named(function, reading), _arguments(function)))
+    return tuple(parts)
 
 
 def _named(function: Mapping[str, Any], reading: _Reading) -> str:
@@ -161,17 +161,17 @@ def _arguments(function: Mapping[str, Any]) -> str:
     return _DUMPS(arguments) if isinstance(arguments, dict) else ""
 
 
-def _user_parts(content: Any, reading: _Reading) -> Iterator[UserPart]:
+def _user_parts(content: Any, reading: _Reading) -> tuple[UserPart, ...]:
     if isinstance(content, str):
-        if content:
-            yield TextPart(content)
-        return
+        return (TextPart(content),) if content else ()
+    parts: list[UserPart] = []
     for part in content if isinstance(content, list) else ():
         found = _part(part) if isinstance(part, dict) else None
         if found is not None:
-            yield found
+            parts.append(found)
         elif not (isinstance(part, dict) and part.get("type") == "text"):
             reading.lost[f"messages[].{part.get('type') if isinstance(part, dict) else 'content'}"] = None
+    return tuple(parts)
 
 
 def _part(part: Mapping[str, Any]) -> UserPart | None:
@@ -217,7 +217,8 @@ def _text(content: Any) -> str:
     return "\n".join([text for text in texts if isinstance(text, str) and text])
 
 
-def _tools(tools: Any, reading: _Reading) -> Iterator[Tool]:
+def _tools(tools: Any, reading: _Reading) -> tuple[Tool, ...]:
+    found: list[Tool] = []
     for tool in tools if isinstance(tools, list) else ():
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict):
@@ -226,10 +227,12 @@ def _tools(tools: Any, reading: _Reading) -> Iterator[Tool]:
         schema, strict = function.get("parameters"), function.get("strict")
         name, description = _named(function, reading), function.get("description")
         description = description if isinstance(description, str) else ""
-        if isinstance(schema, dict) and schema:
-            yield Tool(name, description, schema, strict if isinstance(strict, bool) else None)
+        strict = strict if isinstance(strict, bool) else None
+        if schema and isinstance(schema, dict):
+            found.append(Tool(name, description, schema, strict))
         else:
-            yield Tool(name, description, strict=strict if isinstance(strict, bool) else None)
+            found.append(Tool(name, description, strict=strict))
+    return tuple(found)
 
 
 def _choice(choice: Any, reading: _Reading) -> Choice | None:

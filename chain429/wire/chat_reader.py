@@ -6,11 +6,12 @@ The shapes are those of OpenAI's API reference, with what providers are known to
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from chain429.errors import WireError
 from chain429.wire.events import End, Error, Event, Finish, Reasoning, Signature, Text, ToolArguments, ToolCall, Usage
+from chain429.wire.loading import loads
 
 # Other words for the reasons why an answer ends. What stands nowhere here is an ordinary end.
 _FINISHES = {
@@ -34,7 +35,6 @@ _BROKEN = frozenset({"error", "network_error", "insufficient_system_resource"})
 _GAVE_UP = "the provider ended the answer with an error"
 
 _DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_LOADS = json.JSONDecoder().decode
 
 
 class _Call:
@@ -86,7 +86,7 @@ class ChatReader:
         self.pieces: list[list[Event]] = []
 
     def read(self, data: bytes, name: str = "") -> list[Event]:
-        if data.lstrip().startswith(b"[DONE]"):
+        if not data.startswith(b"{") and data.lstrip().startswith(b"[DONE]"):
             return [End()]
         return self.take(parsed(data))
 
@@ -178,13 +178,13 @@ class ChatReader:
         calls = piece.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, dict):
-                piece_of = list(self._call(call, apart=whole))
+                piece_of = self._call(call, apart=whole)
                 self.pieces.append(piece_of)
                 events += piece_of
         if isinstance(piece.get("function_call"), dict):  # How calls were told before there could be several.
             events += self._call({"function": piece["function_call"]}, apart=whole)
 
-    def _call(self, piece: Mapping[str, Any], *, apart: bool) -> Iterator[Event]:
+    def _call(self, piece: Mapping[str, Any], *, apart: bool) -> list[Event]:
         """The events of a piece of a call; ``apart``: it is a call of its own, whatever it says."""
         function = piece.get("function")
         function = function if isinstance(function, dict) else {}
@@ -195,7 +195,7 @@ class ChatReader:
         if call is not None and text.lstrip().startswith("{"):
             if call.whole:
                 if _parsed(call.text) == _parsed(text):
-                    return
+                    return []
                 name, call = name or call.name, None
             elif call.blank and name and not identifier:
                 call = None
@@ -206,16 +206,17 @@ class ChatReader:
             self._by_id[identifier] = call
         if index is not None:
             self._by_index[index] = call
-        yield from _signature(piece)
+        events: list[Event] = _signature(piece["extra_content"]) if "extra_content" in piece else []
         if call.number is None:
             call.id = call.id or identifier
             if name:
-                yield self._open(call, name)
+                events.append(self._open(call, name))
                 if call.pieces:
-                    yield ToolArguments(self._opened - 1, call.text)
+                    events.append(ToolArguments(self._opened - 1, call.text))
         text = self._new(call, text)
         if text and call.number is not None:
-            yield ToolArguments(call.number, text)
+            events.append(ToolArguments(call.number, text))
+        return events
 
     def _open(self, call: _Call, name: str) -> ToolCall:
         call.name, call.number = name, self._opened
@@ -257,7 +258,7 @@ class ChatReader:
 def parsed(data: bytes) -> dict[str, Any]:
     """The JSON object that a chunk or a body is; raises WireError where it is not one."""
     try:
-        chunk = _LOADS(str(data, "utf-8"))
+        chunk = loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise WireError("not JSON") from error
     if isinstance(chunk, list) and len(chunk) == 1:  # Gemini wraps errors in an array.
@@ -277,7 +278,7 @@ def _json(arguments: Any) -> str:
 
 def _parsed(text: str) -> Any:
     try:
-        return _LOADS(text.strip())
+        return loads(text.strip())
     except (ValueError, RecursionError):
         return None
 
@@ -300,13 +301,19 @@ def _content(content: Any) -> list[Event]:
     return events
 
 
-def _signature(piece: Mapping[str, Any]) -> Iterator[Event]:
+def in_words(piece: Mapping[str, Any]) -> dict[str, Any]:
+    """A message, or a piece of one, whose content is a list, with its words where clients look for them."""
+    events = _content(piece.get("content"))
+    thoughts = "".join([event.text for event in events if isinstance(event, Reasoning)])
+    words = "".join([event.text for event in events if isinstance(event, Text)])
+    return {**piece, "content": words or None, **({"reasoning_content": thoughts} if thoughts else {})}
+
+
+def _signature(extra: Any) -> list[Event]:
     """The proof of its thinking that Google gives with a call, and wants back with it."""
-    extra = piece.get("extra_content")
     google = extra.get("google") if isinstance(extra, dict) else None
     signature = google.get("thought_signature") if isinstance(google, dict) else None
-    if signature and isinstance(signature, str):
-        yield Signature(signature, redacted=True)
+    return [Signature(signature, redacted=True)] if signature and isinstance(signature, str) else []
 
 
 def usage_events(usage: Mapping[str, Any]) -> list[Event]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chain429.wire import sse
-from chain429.wire.chat_reader import ChatReader, parsed
+from chain429.wire.chat_reader import ChatReader, in_words, parsed
 from chain429.wire.chat_writer import DONE, error_body
 from chain429.wire.dialect import Problem
 from chain429.wire.events import End, Event, Seen, ToolArguments, ToolCall
@@ -18,7 +18,7 @@ from chain429.wire.prompt import call_id
 # escaped, so words of the model can't be taken for them. A search for plain bytes is far cheaper than an expression.
 _NOTABLE = (
     b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {',
-    b'"tool_calls":[{', b'"tool_calls": [{',
+    b'"tool_calls":[{', b'"tool_calls": [{', b'"content":[{', b'"content": [{',
 )  # fmt: skip
 # What all chunks of an answer have in common.
 _COMMON = ("id", "object", "created", "model")
@@ -36,8 +36,9 @@ class ChatStream:
 
     Only whole events are passed on, as they came. Put right is what clients can't read: calls that are not told apart
     by a number and an id, that are told twice or have no arguments; an end that hides them, that has no reason or one
-    of another dialect's, or is told twice; a role that is told twice. After an error or the answer's end nothing more
-    is passed on: what becomes of it is not decided here. Raises WireError where the bytes are no event stream.
+    of another dialect's, or is told twice; a role that is told twice; words and thoughts in a list. After an error or
+    the answer's end nothing more is passed on: what becomes of it is not decided here. Raises WireError where the bytes
+    are no event stream.
     """
 
     __slots__ = (
@@ -205,6 +206,8 @@ class ChatStream:
             if self._role:
                 changes["delta"] = delta = {name: value for name, value in delta.items() if name != "role"}
             self._role = True
+        if isinstance(delta.get("content"), list):
+            changes["delta"] = delta = in_words(delta)
         told = delta.get("tool_calls")
         waiting: frozenset[int] = frozenset()
         if isinstance(told, list) and told:
@@ -325,6 +328,8 @@ def mended(answer: Mapping[str, Any], reader: ChatReader, finish: str | None) ->
     if not isinstance(message, dict):
         return {}
     changes: dict[str, Any] = {}
+    if isinstance(message.get("content"), list):
+        changes["message"] = message = in_words(message)
     told = message.get("tool_calls")
     if finish == "stop" and reader.calls and told:
         finish = "tool_calls"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 from chain429.wire import sse
@@ -18,6 +19,9 @@ _CUT = frozenset({"length", "content_filter"})
 # A chunk of nothing but words, around them.
 _WORDS = b'"choices":[{"index":0,"delta":{"content":'
 _AFTER = b'},"finish_reason":null}]}\n\n'
+# One of nothing but a piece of a call's arguments.
+_PIECE = b'"choices":[{"index":0,"delta":{"tool_calls":[{"index":%d,"function":{"arguments":'
+_AFTER_PIECE = b'}}]},"finish_reason":null}]}\n\n'
 
 
 def error_body(problem: Problem) -> bytes:
@@ -85,18 +89,18 @@ class ChatWriter:
         if isinstance(event, Text):
             self._text.append(event.text)
             begun = b"" if self._started else self._delta({})
-            return begun + self._head + _WORDS + _encoded(_DUMPS(event.text)) + _AFTER
-        if isinstance(event, Reasoning):
-            self._reasoning.append(event.text)
-            return self._delta({"reasoning_content": event.text})
-        if isinstance(event, ToolCall):
-            return self._call(event)
+            return begun + self._head + _WORDS + _encoded(encode_basestring(event.text)) + _AFTER
         if isinstance(event, ToolArguments):
             number = self._numbers.get(event.index)
             if number is None:
                 return b""
             self._arguments[number].append(event.text)
-            return self._delta({"tool_calls": [{"index": number, "function": {"arguments": event.text}}]})
+            return self._piece(number, event.text)
+        if isinstance(event, Reasoning):
+            self._reasoning.append(event.text)
+            return self._delta({"reasoning_content": event.text})
+        if isinstance(event, ToolCall):
+            return self._call(event)
         if isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Finish):
@@ -116,6 +120,9 @@ class ChatWriter:
             "index": number, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}
         }  # fmt: skip
         return self._delta({"tool_calls": [opened]})
+
+    def _piece(self, number: int, text: str) -> bytes:
+        return self._head + _PIECE % number + _encoded(encode_basestring(text)) + _AFTER_PIECE
 
     def _name(self, name: str) -> str:
         original = self._originals.get(name)
@@ -141,7 +148,7 @@ class ChatWriter:
             for number, pieces in enumerate(self._arguments):
                 if not pieces:
                     pieces.append("{}")
-                    out.append(self._delta({"tool_calls": [{"index": number, "function": {"arguments": "{}"}}]}))
+                    out.append(self._piece(number, "{}"))
         self._done = True
         out.append(self._chunk(_DUMPS([{"index": 0, "delta": {}, "finish_reason": reason}])))
         if self._include_usage and self._usage is not None:

@@ -114,17 +114,16 @@ def _message(message: Any, rule: Cleanup) -> Any:
         changed = _answer(changed, rule)
     if rule.plain_text:
         changed = _with_plain_text(changed)
-    refused = rule.drop_in_messages
-    accepted = rule.accept_in_messages or changed.keys()
+    refused, accepted = rule.drop_in_messages, rule.accept_in_messages
     if (
-        not refused.isdisjoint(changed)
-        or not changed.keys() <= accepted
+        (refused and not refused.isdisjoint(changed))
+        or (accepted and not changed.keys() <= accepted)
         or (rule.drop_nulls and None in changed.values())
     ):
         changed = {
             name: value
             for name, value in changed.items()
-            if name not in refused and name in accepted and not (rule.drop_nulls and value is None)
+            if name not in refused and (not accepted or name in accepted) and not (rule.drop_nulls and value is None)
         }
     if rule.tool_ids == "alnum9":
         changed = _with_tool_ids(changed, _alnum9)

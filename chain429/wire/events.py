@@ -2,6 +2,9 @@
 
 Each dialect has one parser into these; "meaningful", usage and the time to the first token are read off them, and
 nowhere else. A whole answer is the fold of the same events as a streamed one.
+
+Nothing here is changed once it is made. Those that a stream is full of are not frozen only because that takes twice the
+time to make them.
 """
 
 from __future__ import annotations
@@ -10,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Text:
     """Words of the answer; never empty."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reasoning:
     """Words of the model's thinking; never empty."""
 
@@ -44,7 +47,7 @@ class ToolCall:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToolArguments:
     """A piece of the JSON text of a call's arguments; never empty."""
 
@@ -104,7 +107,7 @@ class Seen:
 
     def add(self, event: Event) -> None:
         kind = type(event)
-        if kind is Text:  # as most are
+        if kind is Text or kind is ToolArguments:  # as most are
             self.meaningful = True
         elif isinstance(event, Usage):
             self.usage = event

@@ -83,7 +83,7 @@ class MessagesRequest(NamedTuple):
         if most is not None and most < 0:
             raise _invalid("max_tokens", "0 or more was expected")
         _check_messages(values)
-        _check_blocks("system", values.get("system"), texts_only=True)
+        _check_blocks(("system",), values.get("system"), texts_only=True)
         for index, tool in enumerate(values.get("tools") or ()):
             if not isinstance(tool, dict):
                 raise _invalid(f"tools.{index}", "an object was expected")
@@ -254,29 +254,34 @@ def _check_messages(values: Mapping[str, Any]) -> None:
         if not isinstance(content, str | list):
             raise _invalid(f"messages.{index}.content", "a string or a list of content blocks was expected")
         if isinstance(content, list):
-            _check_blocks(f"messages.{index}.content", content, texts_only=message["role"] == "system")
+            _check_blocks(("messages", index, "content"), content, texts_only=message["role"] == "system")
 
 
-def _check_blocks(place: str, blocks: Any, *, texts_only: bool = False) -> None:
+def _check_blocks(place: tuple[str | int, ...], blocks: Any, *, texts_only: bool = False) -> None:
+    """``place`` is where they stand: it is put into words only where something is wrong there."""
     for index, block in enumerate(blocks if isinstance(blocks, list) else ()):
         kind = block.get("type") if isinstance(block, dict) else None
         if not isinstance(kind, str):
-            raise _invalid(f"{place}.{index}", "an object with a 'type' was expected")
+            raise _invalid(_joined(*place, index), "an object with a 'type' was expected")
         for name, wanted in _BLOCKS.get(kind, ()):
             if not isinstance(block.get(name), wanted):
                 words = "a string" if wanted is str else "an object"
-                raise _invalid(f"{place}.{index}.{name}", f"{words} was expected")
+                raise _invalid(_joined(*place, index, name), f"{words} was expected")
         if texts_only and kind not in ("text", "tool_addition", "tool_removal"):
-            raise _invalid(f"{place}.{index}.type", "'text' was expected")
+            raise _invalid(_joined(*place, index, "type"), "'text' was expected")
         if kind in ("tool_result", "search_result", "document"):
             # A document may hold blocks where it has a source.
             name, holder = ("content", block) if kind != "document" else ("source.content", block["source"])
             inner = holder.get("content")
             if inner is not None and not isinstance(inner, str | list):
-                raise _invalid(f"{place}.{index}.{name}", "a string or a list of content blocks was expected")
-            _check_blocks(f"{place}.{index}.{name}", inner)
+                raise _invalid(_joined(*place, index, name), "a string or a list of content blocks was expected")
+            _check_blocks((*place, index, name), inner)
         elif kind == "tool_use" and not isinstance(block.get("input", {}), dict):
-            raise _invalid(f"{place}.{index}.input", "an object was expected")
+            raise _invalid(_joined(*place, index, "input"), "an object was expected")
+
+
+def _joined(*place: str | int) -> str:
+    return ".".join([str(step) for step in place])
 
 
 def _session(owner: str) -> str:

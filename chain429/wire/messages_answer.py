@@ -24,6 +24,7 @@ from chain429.wire.events import (
     ToolCall,
     Usage,
 )
+from chain429.wire.loading import loads
 from chain429.wire.messages_writer import MessagesWriter
 
 __all__ = ["MessagesReader", "MessagesWriter", "parsed"]
@@ -46,7 +47,6 @@ _TOKENS = (
 )  # fmt: skip
 
 _DUMPS = json.JSONEncoder(separators=(",", ":")).encode
-_LOADS = json.JSONDecoder().decode
 
 
 class _Call:
@@ -216,7 +216,7 @@ def _index(message: Mapping[str, Any]) -> int | None:
 def parsed(data: bytes) -> dict[str, Any]:
     """The JSON object that an event or a body is; raises WireError where it is not one."""
     try:
-        value = _LOADS(str(data, "utf-8"))
+        value = loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise WireError("not JSON") from error
     if not isinstance(value, dict):

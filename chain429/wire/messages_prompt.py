@@ -107,7 +107,7 @@ def read_prompt(values: Mapping[str, Any]) -> Prompt:
     for message in values.get("messages") or ():
         content = message.get("content")
         if message["role"] == "assistant":
-            turns.append(AssistantTurn(tuple(_assistant_parts(content, originals, lost))))
+            turns.append(AssistantTurn(_assistant_parts(content, originals, lost)))
         elif message["role"] == "system":
             turns += [SystemTurn(text) for text in system_texts(content)]
         else:
@@ -155,11 +155,10 @@ def _user_turns(content: Any, lost: dict[str, None]) -> Iterator[Turn]:
         yield UserTurn(tuple(parts))
 
 
-def _parts(content: Any, lost: dict[str, None]) -> Iterator[UserPart]:
+def _parts(content: Any, lost: dict[str, None]) -> list[UserPart]:
     if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
-    for block in content or ():
-        yield from _part(block, lost)
+        return [TextPart(content)] if content else []
+    return [part for block in content or () for part in _part(block, lost)]
 
 
 def _part(block: Mapping[str, Any], lost: dict[str, None]) -> Iterator[UserPart]:
@@ -220,23 +219,26 @@ def _document(block: Mapping[str, Any], lost: dict[str, None]) -> Iterator[UserP
         yield TextPart("(A document stood here, in a place that can't be reached.)")
 
 
-def _assistant_parts(content: Any, originals: dict[str, Original], lost: dict[str, None]) -> Iterator[AssistantPart]:
+def _assistant_parts(content: Any, originals: dict[str, Original], lost: dict[str, None]) -> tuple[AssistantPart, ...]:
+    parts: list[AssistantPart] = []
     for block in [{"type": "text", "text": content}] if isinstance(content, str) else content or ():
         kind = block["type"]
         if kind == "tool_use":
-            yield CallPart(block["id"], _named(block["name"], originals), _DUMPS(block.get("input") or {}))
+            given = _DUMPS(block.get("input") or {})
+            parts.append(CallPart(block["id"], _named(block["name"], originals), given))
         elif kind == "thinking":
             origin, own = unmarked(str(block.get("signature") or ""))
-            yield ReasoningPart(str(block.get("thinking") or ""), own, origin)
+            parts.append(ReasoningPart(str(block.get("thinking") or ""), own, origin))
         elif kind == "redacted_thinking":
             origin, own = unmarked(str(block.get("data") or ""))
-            yield ReasoningPart("", own, origin, redacted=True)
+            parts.append(ReasoningPart("", own, origin, redacted=True))
         else:
             text = block.get("text") if kind == "text" else plain_text(block)
             if text and isinstance(text, str):
-                yield TextPart(text)
+                parts.append(TextPart(text))
             elif kind != "text":
                 lost[f"messages[].{kind}"] = None
+    return tuple(parts)
 
 
 def _named(name: str, originals: dict[str, Original]) -> str:
@@ -279,13 +281,15 @@ def client_tools(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _by_client(tool: Mapping[str, Any]) -> bool:
     kind = tool.get("type")
-    return kind in (None, "custom") or (isinstance(kind, str) and kind.startswith(tuple(_KNOWN_BY_HEART)))
+    return kind is None or kind == "custom" or (isinstance(kind, str) and kind.startswith(tuple(_KNOWN_BY_HEART)))
 
 
 def _spelled_out(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     kind = tool.get("type")
+    if not isinstance(kind, str):
+        return tool
     for prefix, (description, schema) in _KNOWN_BY_HEART.items():
-        if isinstance(kind, str) and kind.startswith(prefix):
+        if kind.startswith(prefix):
             return {"name": tool["name"], "description": description, "input_schema": schema}
     return tool
 

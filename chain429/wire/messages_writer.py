@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
 from chain429.errors import WireError
@@ -154,6 +155,10 @@ class MessagesWriter:
                     raise WireError("arguments of a tool call came after its block was closed")
                 return b""
             block.pieces.append(event.text)
+            if 0 < block.sent == len(block.pieces) - 1 and block is self._blocks[-1]:
+                # Nearly all of a call: one more piece of the open block.
+                block.sent += 1
+                return _delta(block, event.text)
             return self._advance()
         if isinstance(event, Reasoning):
             return self._say("thinking", event.text)
@@ -219,7 +224,7 @@ class MessagesWriter:
             # Nearly all of an answer: one more piece of the open block.
             block.pieces.append(text)
             block.sent += 1
-            return block.head + _DUMPS(text).encode() + b"}}\n\n"
+            return _delta(block, text)
         block.pieces.append(text)
         return self._advance()
 
@@ -383,4 +388,4 @@ def _delta_head(block: _Block) -> bytes:
 
 
 def _delta(block: _Block, text: str) -> bytes:
-    return block.head + _DUMPS(text).encode() + b"}}\n\n"
+    return block.head + encode_basestring_ascii(text).encode() + b"}}\n\n"

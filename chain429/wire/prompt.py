@@ -3,19 +3,23 @@
 Each dialect has one reader into a ``Prompt`` and one writer out of it, so a request crosses once. A request that stays
 in its dialect never comes here: its bytes pass through. What has no place here is named in ``Prompt.lost``, so that it
 can be told.
+
+Nothing here is changed once it is made. Turns, and the parts that most requests have hundreds of, are not frozen only
+because that takes twice the time to make them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Literal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TextPart:
     """Words; never empty."""
 
@@ -43,7 +47,7 @@ class FilePart:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReasoningPart:
     """What a model thought before it answered, as the client was given it and sends it back.
 
@@ -57,7 +61,7 @@ class ReasoningPart:
     redacted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallPart:
     """A tool was called: ``arguments`` is JSON text, or free text where the tool is ``free``."""
 
@@ -66,7 +70,7 @@ class CallPart:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """What a tool gave back to the call of that ``id``."""
 
@@ -79,28 +83,28 @@ UserPart = TextPart | ImagePart | FilePart
 AssistantPart = TextPart | ReasoningPart | CallPart
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SystemTurn:
     """Instructions, at the beginning or anywhere between turns."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UserTurn:
     """What the user says; at least one part."""
 
     parts: tuple[UserPart, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AssistantTurn:
     """What the model answered; at least one part."""
 
     parts: tuple[AssistantPart, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResultTurn:
     """Results of the calls of the assistant's turn before it, in the order of those calls."""
 
@@ -238,6 +242,8 @@ def fit(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     anew in each answer: an id that comes again is that of another call, if that has a result too.
     """
     everything = _merged([turn for turn in turns if isinstance(turn, ResultTurn) or _speaks(turn)])
+    if _fits(everything):
+        return tuple(everything)
     calls = iter(_matched(everything))
     found: list[Turn] = []
     open_results: list[Result] = []
@@ -257,12 +263,34 @@ def fit(turns: Iterable[Turn]) -> tuple[Turn, ...]:
                 if made.part is not None:
                     parts.append(made.part)
                     open_results.append(made.result or Result(made.part.id, (TextPart(NO_RESULT),)))
+            if not parts:
+                continue
             turn = AssistantTurn(tuple(parts))
-        if _speaks(turn):
-            found.append(turn)
+        found.append(turn)
     if open_results:
         found.append(ResultTurn(tuple(open_results)))
     return tuple(_merged(found))
+
+
+def _fits(turns: Iterable[Turn]) -> bool:
+    """Whether each call has an id of its own, and the turn right after has its result: so it is most of the time."""
+    taken: set[str] = set()
+    due: list[str] = []
+    for turn in turns:
+        if isinstance(turn, ResultTurn):
+            if not due or [result.id for result in turn.results] != due:
+                return False
+            due = []
+        elif due:
+            return False
+        elif isinstance(turn, AssistantTurn):
+            due = [part.id for part in turn.parts if isinstance(part, CallPart)]
+            if due:
+                before = len(taken)
+                taken.update(due)
+                if len(taken) != before + len(due):
+                    return False
+    return not due
 
 
 def _matched(turns: Iterable[Turn]) -> list[_Made]:
@@ -276,21 +304,23 @@ def _matched(turns: Iterable[Turn]) -> list[_Made]:
             for part in turn.parts:
                 if not isinstance(part, CallPart):
                     continue
-                unanswered = made.get(part.id) or waiting.get(part.id) or ()
-                again = any(one.part == part for one in unanswered)
-                found.append(_Made(None if again else part))
+                unanswered = made.get(part.id) or waiting.get(part.id)
+                again = unanswered is not None and any(one.part == part for one in unanswered)
+                call = _Made(None if again else part)
+                found.append(call)
                 if not again:
-                    found[-1].result = early.pop(part.id, None)
-                    made.setdefault(part.id, []).append(found[-1])
+                    call.result = early.pop(part.id, None)
+                    made.setdefault(part.id, []).append(call)
             waiting |= made
         elif isinstance(turn, ResultTurn):
             for result in turn.results:
                 if result.id not in waiting:
                     early.setdefault(result.id, result)
                     continue
-                call = next((one for one in waiting[result.id] if one.result is None), None)
-                if call is not None:
-                    call.result = result
+                for call in waiting[result.id]:
+                    if call.result is None:
+                        call.result = result
+                        break
     _name_apart(found)
     return found
 
@@ -320,15 +350,16 @@ def _speaks(turn: SystemTurn | UserTurn | AssistantTurn) -> bool:
 
 def _merged(turns: Iterable[Turn]) -> list[Turn]:
     """Neighbours of one kind as one; results between two assistant turns keep these apart."""
-    found: list[Turn] = []
-    for turn in turns:
-        last = found[-1] if found else None
-        if isinstance(turn, UserTurn) and isinstance(last, UserTurn):
-            found[-1] = UserTurn((*last.parts, *turn.parts))
-        elif isinstance(turn, AssistantTurn) and isinstance(last, AssistantTurn):
-            found[-1] = AssistantTurn((*last.parts, *turn.parts))
-        elif isinstance(turn, SystemTurn) and isinstance(last, SystemTurn):
-            found[-1] = SystemTurn(f"{last.text}\n\n{turn.text}")
-        else:
-            found.append(turn)
-    return found
+    runs = [list(run) for _, run in groupby(turns, type)]
+    return [run[0] if len(run) == 1 else _joined(run) for run in runs]
+
+
+def _joined(turns: Sequence[Turn]) -> Turn:
+    """Turns of the same kind as one."""
+    if isinstance(turns[0], SystemTurn):
+        return SystemTurn("\n\n".join([turn.text for turn in turns if isinstance(turn, SystemTurn)]))
+    if isinstance(turns[0], ResultTurn):
+        return ResultTurn(tuple([one for turn in turns if isinstance(turn, ResultTurn) for one in turn.results]))
+    if isinstance(turns[0], UserTurn):
+        return UserTurn(tuple([part for turn in turns if isinstance(turn, UserTurn) for part in turn.parts]))
+    return AssistantTurn(tuple([part for turn in turns if isinstance(turn, AssistantTurn) for part in turn.parts]))

@@ -255,11 +255,11 @@ def _check_input(values: Mapping[str, Any]) -> None:
     if not isinstance(given, str | list) or not given:
         raise _invalid("input", "a text or a non-empty list of items")
     for index, item in enumerate(given if isinstance(given, list) else ()):
-        place = f"input[{index}]"
         if not isinstance(item, dict):
-            raise _invalid(place, "an object")
+            raise _invalid(f"input[{index}]", "an object")
         kind = item.get("type") or ("message" if "role" in item else "item_reference")
         if kind == "item_reference":
+            place = f"input[{index}]"
             raise RequestError(
                 f"{_STATELESS}, so '{place}' refers to nothing: send the items themselves instead of references. Many "
                 "clients do so when 'store' is false.",
@@ -267,19 +267,21 @@ def _check_input(values: Mapping[str, Any]) -> None:
                 param=place,
             )
         if not isinstance(kind, str):
-            raise _invalid(f"{place}.type", "a string")
+            raise _invalid(f"input[{index}].type", "a string")
         if kind == "message" and item.get("role") not in _ROLES:
-            raise _invalid(f"{place}.role", "'user', 'assistant', 'system' or 'developer'")
+            raise _invalid(f"input[{index}].role", "'user', 'assistant', 'system' or 'developer'")
         for name, wanted in _ITEMS.get(kind, ()):
             if not isinstance(item.get(name), wanted):
-                raise _invalid(f"{place}.{name}", _WORDS[wanted])
+                raise _invalid(f"input[{index}].{name}", _WORDS[wanted])
         for name in _PARTS:
             parts = item.get(name)
-            for number, part in enumerate(parts if isinstance(parts, list) else ()):
+            if not isinstance(parts, list):
+                continue
+            for number, part in enumerate(parts):
                 if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-                    raise _invalid(f"{place}.{name}[{number}]", "an object with a 'type'")
+                    raise _invalid(f"input[{index}].{name}[{number}]", "an object with a 'type'")
         if isinstance(item.get("tools"), list):
-            _check_tools(f"{place}.tools", item["tools"])
+            _check_tools(f"input[{index}].tools", item["tools"])
 
 
 def _check_tools(place: str, tools: Sequence[Any]) -> None:

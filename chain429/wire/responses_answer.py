@@ -24,13 +24,13 @@ from chain429.wire.events import (
     ToolCall,
     Usage,
 )
+from chain429.wire.loading import loads
 from chain429.wire.prompt import tool_name
 from chain429.wire.responses_writer import ResponsesWriter
 
 __all__ = ["ResponsesReader", "ResponsesWriter", "joined", "parsed"]
 
 _DUMPS = json.JSONEncoder(separators=(",", ":")).encode
-_LOADS = json.JSONDecoder().decode
 
 # Why an answer is not complete, in Chat Completions' words; any other reason cut it, too.
 _FINISHES = {"content_filter": "content_filter", "steered": "stop", "max_messages": "stop"}
@@ -243,7 +243,7 @@ def _key(message: Mapping[str, Any], item: Mapping[str, Any] = {}) -> int | str:
 def parsed(data: bytes) -> dict[str, Any]:
     """The JSON object that an event or a body is; raises WireError where it is not one."""
     try:
-        value = _LOADS(str(data, "utf-8"))
+        value = loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise WireError("not JSON") from error
     if not isinstance(value, dict):

@@ -39,8 +39,8 @@ class ResponsesStream:
     """
 
     __slots__ = (
-        "_begun", "_count", "_ended", "_next", "_numbers", "_open", "_origin", "_parser", "_place", "_reader",
-        "_response", "_told", "_unsent", "_writer", "seen",
+        "_begun", "_count", "_ended", "_numbers", "_open", "_origin", "_parser", "_place", "_reader", "_response",
+        "_taken", "_told", "_unsent", "_writer", "seen",
     )  # fmt: skip
 
     def __init__(self, origin: str = "") -> None:
@@ -50,7 +50,7 @@ class ResponsesStream:
         self._writer: ResponsesWriter | None = None
         self._count = 0  # events that were passed on
         self._begun = False  # whether one of them belongs to an item
-        self._next = 0  # the number of the next item
+        self._taken: set[int] = set()  # the places of all items that began
         self._numbers: dict[Any, int] = {}  # by what the provider calls an item's place; some call all of them the same
         self._open: set[Any] = set()
         # Places and names of all items that were told of, and of those that ended.
@@ -168,9 +168,12 @@ class ResponsesStream:
         return before + self._event(str(kind), **members)
 
     def _count_in(self, index: int | None) -> None:
-        """An item takes its place: what the provider calls that may be taken already, or be nothing at all."""
-        self._numbers[index] = self._next
-        self._next += 1
+        """An item takes its place; another one where the provider calls none, or one that is taken already."""
+        number = index
+        if number is None or number in self._taken:
+            number = max(self._taken, default=-1) + 1
+        self._numbers[index] = number
+        self._taken.add(number)
 
     def _notice(self, index: int | None, item: Any, raw: bytes) -> None:
         self._begun = True
@@ -199,7 +202,7 @@ class ResponsesStream:
         names = {name for _, name in self._told}
         for index, item in enumerate(output if isinstance(output, list) else ()):
             # What has no name may have been told of.
-            if index >= self._next and _name(item) and _name(item) not in names:
+            if index not in self._taken and _name(item) and _name(item) not in names:
                 out += self._event("response.output_item.added", output_index=index, item=_empty(item))
                 out += self._event("response.output_item.done", output_index=index, item=signed(item, self._origin))
         return out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -274,8 +275,9 @@ class ResponsesWriter:
         return out + self._event("response.output_item.added", output_index=item.index, item=item.rendered()), item
 
     def _piece(self, item: _Item, text: str) -> bytes:
+        number = self._sequence
         self._sequence += 1
-        return b'%b%b,"sequence_number":%d}\n\n' % (item.head, _DUMPS(text).encode(), self._sequence - 1)
+        return b'%b%b,"sequence_number":%d}\n\n' % (item.head, encode_basestring_ascii(text).encode(), number)
 
     def _close(self, item: _Item) -> bytes:
         item.closed = True

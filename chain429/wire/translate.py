@@ -19,7 +19,8 @@ from chain429.wire.events import End, Seen
 from chain429.wire.members import DROP
 from chain429.wire.prompt import Prompt
 
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+# What is written was made here: nothing in it holds itself.
+_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +135,12 @@ class TranslatedStream:
         return self._all_of([]) + self._writer.fail(problem)
 
     def _passed(self, event: sse.ServerEvent) -> None:
-        data = event.data
+        data, seen = event.data, self.seen
         if data is None:
             # Some break a stream with a bare JSON error, without "data:".
             if not event.raw.lstrip().startswith((b"{", b"[")):
                 return
             data = event.raw
-        seen = self.seen
         if not data.strip() or seen.error is not None or seen.ended:
             return
         for item in self._reader.read(data, event.name):

@@ -34,7 +34,7 @@ KNOWN = {"id": "home", "credential": "PROVIDER_KEY", "provider": "home"}
 # It has no end.
 ENDLESS = "/admin/api/events"
 # For each operation. More find more: 200 take eight minutes.
-EXAMPLES = 10
+EXAMPLES = 5
 
 
 @pytest.fixture(scope="module")

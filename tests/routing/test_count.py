@@ -3,7 +3,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.routing.count import Count
@@ -109,7 +109,6 @@ adds = st.lists(st.tuples(st.integers(1, 50), st.floats(0, 0.1)), max_size=300)
 
 
 @given(st.sampled_from(list(Window)), adds)
-@settings(max_examples=40)
 def test_a_rolling_window_never_counts_less_than_there_is_nor_keeps_it_for_long(
     window: Window, script: list[tuple[int, float]]
 ) -> None:
@@ -124,7 +123,6 @@ def test_a_rolling_window_never_counts_less_than_there_is_nor_keeps_it_for_long(
 
 
 @given(adds, st.data())
-@settings(max_examples=40)
 def test_what_is_taken_back_leaves_what_others_added(script: list[tuple[int, float]], data: st.DataObject) -> None:
     made, now = count(DAY), NOW
     under_way: list[tuple[float, int]] = []

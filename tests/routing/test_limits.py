@@ -443,7 +443,6 @@ def test_a_steady_limit_is_brought_up_to_what_is_reported() -> None:
     st.integers(1, 50),
     st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1.5), st.booleans()), max_size=10),
 )
-@settings(max_examples=50)
 def test_a_steady_limit_is_never_overdrawn_and_drains_at_its_own_pace(
     window: Window, limit: int, script: list[tuple[int, float, bool]]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.simulator.anthropic import Anthropic
@@ -279,7 +279,6 @@ MESSAGES = st.lists(
 FIELDS = ("tools", "tool_choice", "system", "thinking", "stream", "stop_sequences", "temperature", "metadata")
 
 
-@settings(max_examples=150)
 @given(messages=MESSAGES, fields=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2))
 def test_any_json_gets_a_reply(messages: list[Any], fields: dict[str, Any]) -> None:
     body = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": messages, **fields}

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.errors import RequestError
@@ -88,7 +88,6 @@ FIELDS = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=40)
 @given(fields=FIELDS)
 def test_any_json_gets_a_reply(dialect: type[Dialect], fields: dict[str, Any]) -> None:
     asked = provider(dialect())

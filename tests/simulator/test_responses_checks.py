@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.simulator.openai_responses import OpenAIResponses
@@ -206,7 +206,6 @@ TOOLS = st.lists(
 )
 
 
-@settings(max_examples=150)
 @given(
     items=st.lists(ITEMS, max_size=3) | JSON,
     tools=st.none() | TOOLS | JSON,

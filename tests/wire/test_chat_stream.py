@@ -179,3 +179,25 @@ def test_a_call_goes_on_although_the_role_is_told_again() -> None:
     out = passed(HEAD, *again, END, DONE)
     assert out.count(b'"role"') == 1
     assert folded("chat", out)["calls"][0]["arguments"] == "{}"
+
+
+THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "put_right"),
+    [
+        ([THINKING], {"content": None, "reasoning_content": "Hm"}),
+        ([THINKING, {"type": "text", "text": "Hi"}], {"content": "Hi", "reasoning_content": "Hm"}),
+        ([{"type": "text", "text": "H"}, {"type": "text", "text": "i"}], {"content": "Hi"}),
+    ],
+)
+def test_words_and_thoughts_in_a_list_are_told_in_their_places(content: Any, put_right: dict[str, Any]) -> None:
+    """Mistral's models that think answer so."""
+    spaced = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": content}}]}).encode() + b"\n\n"
+    out = passed(HEAD, chunk({"content": content}), WORDS, spaced, chunk({}, "stop"), DONE)
+    assert [choice["delta"] for choice in choices(out)[1:4]] == [put_right, {"content": "Hi"}, put_right]
+    message = {"role": "assistant", "content": content}
+    body = json.dumps({"id": "c1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+    _, answer = between("chat", "chat", stream=False).answer(body)
+    assert json.loads(answer)["choices"][0]["message"] == {"role": "assistant", **put_right}

@@ -33,7 +33,6 @@ cuts = st.lists(st.integers(0, 4500), max_size=40)
 @every_pair
 @every_answer
 @given(cuts=cuts)
-@settings(max_examples=40)
 def test_where_a_stream_is_cut_does_not_matter(
     front: DialectName, behind: DialectName, name: str, cuts: list[int]
 ) -> None:
@@ -160,7 +159,8 @@ def garbled(draw: st.DrawFn, behind: DialectName, changes: list[str]) -> list[by
 
 
 NUMBER = re.compile(rb'"sequence_number": ?\d+')
-ORDER, MEMBERS = ["leave out", "twice", "later"], ["drop", "replace"]
+MISSING_OR_TWICE, MEMBERS = ["leave out", "twice"], ["drop", "replace"]
+ORDER = [*MISSING_OR_TWICE, "later"]
 
 
 @pytest.mark.parametrize(("front", "behind"), [pair for pair in PAIRS if pair[0] != pair[1]])
@@ -175,7 +175,7 @@ def test_a_garbled_answer_is_translated_into_a_well_formed_one(
 @pytest.mark.parametrize("dialect", DIALECTS)
 @given(data=st.data())
 def test_events_that_are_missing_or_come_twice_are_put_right(dialect: DialectName, data: st.DataObject) -> None:
-    pieces = data.draw(garbled(dialect, ORDER))
+    pieces = data.draw(garbled(dialect, MISSING_OR_TWICE))
     out, seen = delivered(between(dialect, dialect), *pieces)
     expected = "open" if not seen.meaningful else "complete" if seen.complete else "failed"
     assert check(dialect, out, strict=False) == expected
