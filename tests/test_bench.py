@@ -12,7 +12,7 @@ import pytest
 from scripts.benchmark.__main__ import run
 from scripts.benchmark.contestants import DIRECT, GATEWAY, RELAY
 from scripts.benchmark.load import Plan, Unexpected, carry_out
-from scripts.benchmark.provider import PACE, Conversation
+from scripts.benchmark.provider import ANSWER, PACE, Conversation
 from scripts.benchmark.report import ROWS, bars, table
 from scripts.benchmark.rounds import Sizes
 
@@ -53,7 +53,7 @@ def request(model: str) -> bytes:
 
 def conversation() -> tuple[Conversation, Wire, Timers]:
     wire, timers = Wire(), Timers()
-    talk = Conversation(lambda: timers.now, timers.at)
+    talk = Conversation(lambda: timers.now, timers.at, set())
     talk.connection_made(wire)
     return talk, wire, timers
 
@@ -81,8 +81,10 @@ def test_each_request_that_is_to_be_refused_asks_for_a_model_of_its_own() -> Non
         asked = plan.request(number)
         assert b'"model": "limited-%05d"' % (40 + number) in asked
         talk.data_received(asked)
-        assert wire.written[0].startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
-        assert b"\r\nretry-after: 60\r\n" in wire.written[0]
+        talk.data_received(asked)
+        assert wire.written[0] == ANSWER  # It is known before it refuses.
+        assert wire.written[1].startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+        assert b"\r\nretry-after: 60\r\n" in wire.written[1]
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("stream", 0.0), ("paced", 3 * PACE)])
@@ -115,7 +117,7 @@ def test_the_provider_waits_for_one_who_does_not_read_and_forgets_one_who_leaves
 
 async def asked(plan: Callable[[int], Plan]) -> tuple[int, int]:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Conversation(loop.time, loop.call_at), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Conversation(loop.time, loop.call_at, set()), "127.0.0.1", 0)
     async with server:
         tally = await carry_out(plan(server.sockets[0].getsockname()[1]))
     assert all(0 < first <= whole for first, whole in zip(tally.first, tally.whole, strict=False))

@@ -72,12 +72,16 @@ class Conversation(asyncio.Protocol):
     """One connection. ``at`` calls back at a time of ``now``'s clock.
 
     Models: ``stream-N`` and ``paced-N`` stream N words, as fast as the socket takes them or one each ``PACE`` seconds;
-    ``limited-N`` is at its limit; any other answers whole.
+    ``limited`` is at its limit, and so is ``limited-N`` once it is in ``spent``, as it is after one answer; any other
+    answers whole.
     """
 
-    def __init__(self, now: Callable[[], float], at: Callable[[float, Callable[[], None]], object]) -> None:
+    def __init__(
+        self, now: Callable[[], float], at: Callable[[float, Callable[[], None]], object], spent: set[str]
+    ) -> None:
         self._now = now
         self._at = at
+        self._spent = spent
         self._buffer = b""
         self._transport: asyncio.WriteTransport | None = None
         self._ready = True
@@ -117,7 +121,9 @@ class Conversation(asyncio.Protocol):
             self._transport.write(STREAM_HEAD + ROLE)
             self._word()
         else:
-            self._transport.write(REFUSAL if kind == "limited" else ANSWER)
+            limited = kind == "limited" and (not number or number in self._spent)
+            self._spent.add(number)
+            self._transport.write(REFUSAL if limited else ANSWER)
 
     def _word(self) -> None:
         # Where nobody reads, ``resume_writing`` goes on.
@@ -133,7 +139,8 @@ class Conversation(asyncio.Protocol):
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Conversation(loop.time, loop.call_at), "127.0.0.1", 0)
+    spent: set[str] = set()
+    server = await loop.create_server(lambda: Conversation(loop.time, loop.call_at, spent), "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     await server.serve_forever()
 

@@ -300,6 +300,14 @@ class Starter:
         front.wait_for("^Try it:$")
         return front
 
+    def serve(self) -> Front:
+        """The gateway without a proxy, which starts in half the time."""
+        told: list[str | Path] = ["--config", self.config, "--data-dir", self.folder / "data"]
+        told += ["--listen", "127.0.0.1:0", "--pages", "127.0.0.1:0"]
+        front = self.run([sys.executable, "-m", "chain429", "serve", *told], cwd=ROOT)
+        front.wait_for("^Try it:$")
+        return front
+
 
 def config_of(simulated: Providers) -> str:
     return CONFIG.format(**{name: simulated.simulator.base_url(name) for name in ("groq", "cerebras", "generic")})

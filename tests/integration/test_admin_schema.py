@@ -3,8 +3,6 @@ that the document has, and none is the gateway's fault."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.integration.conftest import ROOT, Starter
+from tests.integration.conftest import Starter
 
 CHECKS = [
     not_a_server_error,
@@ -40,11 +38,7 @@ EXAMPLES = 5
 @pytest.fixture(scope="module")
 def api(shared: Starter) -> tuple[Any, dict[str, str]]:
     """The document as it is served, and what lets in."""
-    told: list[str | Path] = ["--config", shared.config, "--data-dir", shared.folder / "data"]
-    told += ["--listen", "127.0.0.1:0", "--pages", "127.0.0.1:0"]
-    gateway = shared.run([sys.executable, "-m", "chain429", "serve", *told], cwd=ROOT)
-    pages = gateway.pages
-    gateway.wait_for("^Try it:$")
+    pages = shared.serve().pages
     token = (shared.folder / "data" / "admin-token").read_text().strip()
     headers = {"Authorization": f"Bearer {token}"}
     schema = schemathesis.openapi.from_url(f"{pages}/admin/api/openapi.json", headers=headers)
