@@ -73,15 +73,15 @@ class Pricer:
         self._config = config
         self._table = table or list_prices()
         self._own = {name: Price(*price) for name, price in config.prices.items()}
+        # Nearly all requests are like one before, and finding prices takes longer than all the rest of a record.
+        self._found = functools.lru_cache(maxsize=1000)(self._prices)
 
     def __call__(self, record: RequestRecord) -> Costs:
         """What ``record`` cost, and what the model that it would otherwise have gone to lists."""
         if record.provider is None or record.model is None or record.tokens_in is None or record.tokens_out is None:
             return Costs()
         tokens = (record.tokens_in, record.tokens_out, record.tokens_cached or 0)
-        paid = self._paid(record.provider, record.model)
-        compared = self._compared(record)
-        other = self.listed(compared) if compared else None
+        paid, compared, other = self._found(record.provider, record.model, record.model_asked)
         return Costs(
             None if paid is None else paid.of(*tokens),
             paid.currency if paid else USD,
@@ -90,6 +90,11 @@ class Pricer:
             other.currency if other else USD,
             self._table.checked,
         )
+
+    def _prices(self, provider: str, model: str, asked: str) -> tuple[Price | None, str, Price | None]:
+        """What is paid, the model to compare with, and its list price."""
+        compared = self._compared(provider, model, asked)
+        return self._paid(provider, model), compared, self.listed(compared)
 
     def listed(self, name: str) -> Price | None:
         """The list price of ``provider/model``, whatever is free there."""
@@ -109,16 +114,15 @@ class Pricer:
             return own
         return Price(0.0, 0.0) if free else self.listed(f"{provider}/{model}")
 
-    def _compared(self, record: RequestRecord) -> str:
+    def _compared(self, provider: str, model: str, asked: str) -> str:
         """The model whose list price stands for what the request would have cost: the one that was asked for, where
         that is a vendor's; else the one that the user names; else the one that served, as if it were paid."""
-        asked = record.model_asked
         for vendor in ("openai", "anthropic"):
             if self._table.of(vendor, asked) is not None:
                 return f"{vendor}/{asked}"
         if self._config.compare:
             return self._config.compare
-        return f"{record.provider}/{record.model}"
+        return f"{provider}/{model}"
 
 
 def _first(prices: Mapping[str, Price], name: str) -> Price | None:
