@@ -64,6 +64,7 @@ _TOOL_FIELDS = frozenset(
 _BETA_TOOL_FIELDS = frozenset(["defer_loading", "input_examples", "allowed_callers"])
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MOST_MARKS = 4
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LEAST_BUDGET = 1024
 
 
@@ -113,8 +114,27 @@ def _malformations(body: Mapping[str, Any], headers: Mapping[str, str], counting
             yield "tool_choice: Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'"
         elif choice["type"] == "tool" and not isinstance(choice.get("name"), str):
             yield "tool_choice.tool.name: Field required"
+    if "output_config" in body:
+        yield from _output(body["output_config"])
     if "thinking" in body and thinking_kind(body) not in ("enabled", "adaptive", "disabled"):
         yield "thinking: Input tag does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'"
+
+
+def _output(config: object) -> Iterator[str]:
+    """How hard to try, and in which form to answer: no header has to name a beta for these."""
+    if not isinstance(config, dict):
+        yield "output_config: Input should be an object"
+        return
+    for field in config:
+        if field not in ("effort", "format"):
+            yield extra(f"output_config.{field}")
+    if config.get("effort") not in (None, *_EFFORTS):
+        yield "output_config.effort: Input should be " + " or ".join(repr(effort) for effort in _EFFORTS)
+    form = config.get("format")
+    if form is not None and not (
+        isinstance(form, dict) and form.get("type") == "json_schema" and isinstance(form.get("schema"), dict)
+    ):
+        yield "output_config.format: Input should be of type 'json_schema', with a schema"
 
 
 def _system(system: object) -> Iterator[str]:

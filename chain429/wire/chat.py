@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from chain429.errors import RequestError, WireError
 from chain429.wire import sse
+from chain429.wire.chat_checks import check
 from chain429.wire.chat_prompt import read_prompt
 from chain429.wire.chat_reader import ChatReader, parsed
 from chain429.wire.chat_stream import ChatStream, mended
@@ -63,30 +64,11 @@ class ChatRequest(NamedTuple):
         except WireError as error:
             raise RequestError(f"The request could not be read: {error}.", code="invalid_json") from error
         values = members.values
-        messages = values.get("messages")
-        if "messages" not in values:
-            raise RequestError(
-                "Missing required parameter: 'messages'.", code="missing_required_parameter", param="messages"
-            )
-        if not isinstance(messages, list) or not messages:
-            raise _invalid("messages", "a non-empty list of messages")
-        for index, message in enumerate(messages):
-            if not isinstance(message, dict):
-                raise _invalid(f"messages[{index}]", "an object")
-            if not isinstance(message.get("role"), str):
-                raise _invalid(f"messages[{index}].role", "a string such as 'user'")
-        model = values.get("model", "")
-        if not isinstance(model, str):
-            raise _invalid("model", "a string")
-        stream = values.get("stream")
-        if stream is not None and not isinstance(stream, bool):
-            raise _invalid("stream", "true or false")
-        options = values.get("stream_options")
-        if options is not None and not isinstance(options, dict):
-            raise _invalid("stream_options", "an object")
+        check(values)
+        stream, options = values.get("stream"), values.get("stream_options")
         return cls(
             members=members,
-            model=model,
+            model=values.get("model", ""),
             stream=bool(stream),
             include_usage=bool(options and options.get("include_usage")),
             size=length(body, members, "messages"),
@@ -161,10 +143,6 @@ class ChatRequest(NamedTuple):
             return name if name in self.members.values and RENAMES[name] not in self.members.values else None
         sent = name in self.members.values or (name == "stream_options" and self.stream)
         return name if sent and name in SAFE_TO_DROP else None
-
-
-def _invalid(param: str, wanted: str) -> RequestError:
-    return RequestError(f"Invalid '{param}': {wanted} was expected.", code="invalid_type", param=param)
 
 
 def _whole(value: Any) -> int | None:

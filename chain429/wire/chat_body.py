@@ -6,12 +6,12 @@ The shapes are those of OpenAI's API reference, in their oldest form that all pr
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from chain429.wire.dialect import Side
+from chain429.wire.loading import dumps
 from chain429.wire.prompt import (
     AssistantTurn,
     CallPart,
@@ -41,8 +41,6 @@ _FREE_TEXT: Mapping[str, Any] = {
 }
 # Tools can't give back pictures here: they follow as if the user had sent them.
 _SEE_BELOW = "(see the attachment that follows)"
-
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def write_body(prompt: Prompt, side: Side) -> dict[str, Any]:
@@ -178,7 +176,7 @@ def _assistant(turn: AssistantTurn, writing: _Writing, thinking: bool) -> dict[s
 
 
 def _call(part: CallPart, free: set[str]) -> dict[str, Any]:
-    arguments = _DUMPS({"input": part.arguments}) if part.name in free else part.arguments.strip() or "{}"
+    arguments = dumps({"input": part.arguments}) if part.name in free else part.arguments.strip() or "{}"
     return {"id": call_id(part.id), "type": "function", "function": {"name": part.name, "arguments": arguments}}
 
 

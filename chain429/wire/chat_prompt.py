@@ -5,12 +5,12 @@ The shapes are those of OpenAI's API reference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from chain429.wire.chat_body import write_body
+from chain429.wire.loading import dumps
 from chain429.wire.prompt import (
     AssistantPart,
     AssistantTurn,
@@ -59,7 +59,6 @@ _EFFORTS: Mapping[Any, Effort] = MappingProxyType(
 # The second is how results were given before there could be several.
 _ANSWERING = ("tool", "function")
 _INSTRUCTING = ("system", "developer")
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def read_prompt(values: Mapping[str, Any]) -> Prompt:
@@ -158,7 +157,7 @@ def _arguments(function: Mapping[str, Any]) -> str:
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         return arguments
-    return _DUMPS(arguments) if isinstance(arguments, dict) else ""
+    return dumps(arguments) if isinstance(arguments, dict) else ""
 
 
 def _user_parts(content: Any, reading: _Reading) -> tuple[UserPart, ...]:

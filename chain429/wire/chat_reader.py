@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chain429.errors import WireError
+from chain429.wire.chat_plain import Frame, frame
 from chain429.wire.events import End, Error, Event, Finish, Reasoning, Signature, Text, ToolArguments, ToolCall, Usage
 from chain429.wire.loading import loads
 
@@ -72,22 +73,32 @@ class ChatReader:
     another call begins.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_choice", "_ids", "_last", "_open_call", "_opened", "pieces")
+    __slots__ = ("_by_id", "_by_index", "_choice", "_frame", "_ids", "_last", "_opened", "pieces")
 
     def __init__(self) -> None:
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
         self._last: _Call | None = None
-        self._open_call: _Call | None = None  # the one that the last piece belongs to
         self._ids: set[str] = set()
         self._opened = 0
         self._choice: Any = None
+        self._frame: Frame | None = None  # that of the last plain chunk
         # What each piece of a call in the last chunk came to; some to nothing.
         self.pieces: list[list[Event]] = []
 
     def read(self, data: bytes, name: str = "") -> list[Event]:
         if not data.startswith(b"{") and data.lstrip().startswith(b"[DONE]"):
             return [End()]
+        text = self._plain(data)
+        if text is not None and self._frame is not None:
+            kind = self._frame.kind
+            if kind == "text":
+                return [Text(text)]
+            if kind == "reasoning":
+                return [Reasoning(text)]
+            call = self._goes_on(self._frame, text)
+            if call is not None and call.number is not None:
+                return [ToolArguments(call.number, text)]
         return self.take(parsed(data))
 
     def whole(self, body: bytes) -> list[Event]:
@@ -98,11 +109,42 @@ class ChatReader:
         """How many calls were made so far."""
         return self._opened
 
-    def more(self, text: str) -> None:
-        """More of the arguments that the last piece of a call was of, from somebody who has read them."""
-        if self._open_call is not None:
-            self._open_call.pieces.append(text)
-            self._open_call.size += len(text)
+    def speaks(self, data: bytes) -> bool:
+        """Whether a chunk is nothing but the next words or thoughts."""
+        return self._plain(data) is not None and self._frame is not None and self._frame.kind != "arguments"
+
+    def more(self, data: bytes) -> bool:
+        """Whether a chunk is nothing but a further piece of a call's arguments, told as clients expect it. It is read
+        then."""
+        text = self._plain(data)
+        frame = self._frame
+        if text is None or frame is None or frame.kind != "arguments" or frame.role:
+            return False
+        call = self._by_index.get(frame.call)
+        if call is None or call.number != frame.call or not call.pieces or not text.strip():
+            return False
+        return self._goes_on(frame, text) is not None
+
+    def _plain(self, data: bytes) -> str | None:
+        """What a plain chunk says; ``_frame`` tells how."""
+        text = self._frame.text(data) if self._frame else None
+        if text is None:
+            found = frame(data)
+            text = found.text(data) if found else None
+            if text is None:
+                return None
+            self._frame = found
+        return text if self._frame and self._frame.choice == self._choice else None
+
+    def _goes_on(self, frame: Frame, text: str) -> _Call | None:
+        """The call that ``text`` is more of the arguments of, now that it has them; None where that takes more care,
+        as another object may begin."""
+        call = self._by_index.get(frame.call)
+        if call is None or call.number is None or text.lstrip().startswith("{"):
+            return None
+        call.pieces.append(text)
+        call.size += len(text)
+        return call
 
     @property
     def whole_call(self) -> bool:
@@ -201,7 +243,6 @@ class ChatReader:
                 call = None
         if call is None:
             call = self._last = _Call()
-        self._open_call = call
         if identifier:
             self._by_id[identifier] = call
         if index is not None:

@@ -14,20 +14,12 @@ from chain429.wire.dialect import Problem
 from chain429.wire.events import End, Event, Seen, ToolArguments, ToolCall
 from chain429.wire.prompt import call_id
 
-# Only an event that holds one of these may be more than words of the answer. Quotes inside of JSON strings are
-# escaped, so words of the model can't be taken for them. A search for plain bytes is far cheaper than an expression.
-_NOTABLE = (
-    b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {',
-    b'"tool_calls":[{', b'"tool_calls": [{', b'"content":[{', b'"content": [{',
-)  # fmt: skip
 # What all chunks of an answer have in common.
 _COMMON = ("id", "object", "created", "model")
 # Some tell the role with every chunk: Gemini and Ollama do. OpenAI's SDK adds what it hears to what it has heard, and
 # its "assistantassistant" is refused when it comes back. Of several answers, each has its first chunk.
 _ROLE = re.compile(rb'"role"\s*:\s*"assistant"\s*,\s*|,\s*"role"\s*:\s*"assistant"')
 _OTHER_CHOICE = re.compile(rb'"index"\s*:\s*[1-9]')
-_ARGUMENTS = re.compile(rb'"arguments"\s*:\s*"((?:[^"\\]|\\.)*)(?=")')
-_LOADS = json.JSONDecoder().decode
 _DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -42,7 +34,6 @@ class ChatStream:
     """
 
     __slots__ = (
-        "_alike",
         "_bare",
         "_blank",
         "_calls",
@@ -68,8 +59,6 @@ class ChatStream:
         # A chunk with an empty object that may stand for a call's arguments, or come before them: as it came, and
         # without it; and those calls.
         self._held: tuple[bytes, bytes, frozenset[int]] | None = None
-        # What stands before and after the arguments in pieces of the call that is being made.
-        self._alike = b"", b""
         self._unsent: list[bytes] = []
         self.seen = Seen()
 
@@ -97,18 +86,15 @@ class ChatStream:
 
         This is the hot path: nearly all of an answer is that, and need not be taken apart.
         """
-        seen = self.seen
-        if not (seen.meaningful and chunk.startswith(b"data: {")) or seen.ended or seen.error is not None or self._held:
+        seen, at = self.seen, 0
+        if not seen.meaningful or seen.ended or seen.error is not None or self._held:
             return 0
-        end = len(chunk)
-        for mark in _NOTABLE:
-            at = chunk.find(mark, 0, end)
-            if at >= 0:
-                end = at
-        if end == len(chunk) and chunk.endswith(b"}\n\n"):
-            return end
-        last = chunk.rfind(b"}\n\n", 0, end)
-        return last + 3 if last >= 0 else 0
+        while chunk.startswith(b"data: {", at):
+            end = chunk.find(b"\n\n", at)
+            if end < 0 or not self._reader.speaks(chunk[at + 6 : end]):
+                break
+            at = end + 2
+        return at
 
     def _without_role(self, words: bytes) -> bytes:
         """Words, without a role that was told before them."""
@@ -167,28 +153,10 @@ class ChatStream:
         return self._released(events) + self._mended(chunk, raw, ended=before is not None)
 
     def _goes_on(self, raw: bytes) -> bool:
-        """Whether an event is one more piece of the arguments that the one before it was of: alike in all else, it need
-        not be taken apart."""
-        begins, ends = self._alike
-        if not begins or not (raw.startswith(begins) and raw.endswith(ends)):
+        """Whether an event is nothing but one more piece of a call's arguments: it need not be taken apart."""
+        if not (raw.startswith(b"data: {") and b'"arguments"' in raw and raw.endswith(b"}\n\n")) or self._held:
             return False
-        if self.seen.ended or self.seen.error is not None:
-            return False
-        try:
-            text = _LOADS('"' + str(raw[len(begins) : -len(ends)], "utf-8") + '"')
-        except ValueError:
-            return False
-        if not text.strip() or text.lstrip().startswith("{"):
-            return False  # another object may begin
-        self._reader.more(text)
-        return True
-
-    def _learn(self, told: list[Any], raw: bytes) -> None:
-        """What stands around the arguments in an event that is nothing but a piece of them."""
-        _, identifier, name, arguments = _said(told[0])
-        found = _ARGUMENTS.search(raw) if len(told) == 1 and arguments and not (identifier or name) else None
-        if found is not None and raw.startswith(b"data: {") and raw.endswith(b"}\n\n") and raw.count(b"\n") == 2:
-            self._alike = raw[: found.start(1)], raw[found.end(1) :]
+        return not self.seen.ended and self.seen.error is None and self._reader.more(raw[6:-2])
 
     def _mended(self, chunk: dict[str, Any], raw: bytes, *, ended: bool) -> bytes:
         """A chunk that goes on with the answer; ``ended``: its end was told already."""
@@ -211,12 +179,9 @@ class ChatStream:
         told = delta.get("tool_calls")
         waiting: frozenset[int] = frozenset()
         if isinstance(told, list) and told:
-            self._alike = b"", b""
             pieces, waiting = self._pieces(told, last=reason)
             if len(pieces) != len(told) or any(new is not one for new, one in zip(pieces, told, strict=True)):
                 changes["delta"] = {**delta, "tool_calls": pieces}
-            elif not changes and finish is None:
-                self._learn(told, raw)
         out = self._filled() if reason == "tool_calls" else b""
         if not changes:
             return out + raw

@@ -9,14 +9,18 @@ from typing import Any
 
 from chain429.errors import WireError
 from chain429.wire import sse
+from chain429.wire.chat import RENAMES, SAFE_TO_DROP
 from chain429.wire.chat_reader import parsed, usage_events
 from chain429.wire.chat_writer import DONE, error_body
+from chain429.wire.cleanup import clean, dropped
 from chain429.wire.dialect import Dialect, Problem, Side
 from chain429.wire.events import End, Error, Event, Finish, Seen, Text
-from chain429.wire.members import plain_size
+from chain429.wire.members import DROP, plain_size
 from chain429.wire.passed import PassedDialect, PassedExchange, PassedRequest, how_many, invalid, members_of
 
 PATH = "/completions"
+# What a chat has not, or means otherwise: rules that are made for chats say nothing of it.
+_OWN = frozenset({"best_of", "echo", "logprobs", "max_tokens", "model", "prompt", "stream", "suffix"})
 COMPLETIONS: Dialect = PassedDialect("completions", one_model=False)
 
 
@@ -43,7 +47,18 @@ class CompletionsRequest(PassedRequest):
         )
 
     def exchange(self, side: Side, refused: Iterable[str]) -> CompletionsExchange:
-        return CompletionsExchange(PATH, self.body(side), self.count)
+        changes: dict[str, Any] = {"model": side.model}
+        values = {name: value for name, value in self.members.values.items() if name not in _OWN}
+        if values:
+            changes |= clean(values, side.model, side.rules)
+            changes |= dict.fromkeys(refused, DROP)
+        if side.max_output is not None and (self.max_tokens or 0) > side.max_output:
+            changes["max_tokens"] = side.max_output
+        lost = dropped(values, changes, side.rules, RENAMES)
+        return CompletionsExchange(PATH, self.members.render(changes), lost, self.count)
+
+    def droppable(self, param: str) -> str | None:
+        return param if param in SAFE_TO_DROP and param in self.members.values and param not in _OWN else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class EmbeddingsRequest(PassedRequest):
         return cls(members, members.values["model"], stream=False, size=plain_size(body), max_tokens=0, count=count)
 
     def exchange(self, side: Side, refused: Iterable[str]) -> EmbeddingsExchange:
-        return EmbeddingsExchange(PATH, self.body(side), self.count)
+        return EmbeddingsExchange(PATH, self.members.render({"model": side.model}), (), self.count)
 
 
 @dataclass(frozen=True, slots=True)

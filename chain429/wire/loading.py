@@ -1,12 +1,26 @@
-"""JSON read as quickly as the standard library can: a stream has a text of it in each event."""
+"""JSON read and written as quickly as the standard library can: a stream has a text of it in each event, and a request
+one in each call of a tool."""
 
 from __future__ import annotations
 
 import json
+from json import encoder
 from typing import Any
 
 _DECODER = json.JSONDecoder()
 _SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
+# What the encoder makes anew for each text; not every Python has one that is compiled.
+_COMPILED = encoder.c_make_encoder  # type: ignore[attr-defined]
+_FORM = (
+    None,
+    ":",
+    ",",
+    False,
+    False,
+    True,
+)  # no indent, what stands between, neither sorted nor left out, NaN as it is
+_CHUNKS = _COMPILED and _COMPILED(None, _ENCODER.default, encoder.encode_basestring, *_FORM)
 
 
 def loads(text: str) -> Any:
@@ -17,3 +31,9 @@ def loads(text: str) -> Any:
         return _DECODER.decode(text)
     # White space around it, or something that is wrong: that is for the careful one.
     return value if end == len(text) else _DECODER.decode(text)
+
+
+def dumps(value: Any) -> str:
+    """``value``, which does not hold itself, as JSON without white space, and with no more escaped than has to be.
+    Raises TypeError where it is none."""
+    return "".join(_CHUNKS(value, 0)) if _CHUNKS else _ENCODER.encode(value)

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from chain429.wire.dialect import Side
+from chain429.wire.loading import dumps
 from chain429.wire.prompt import (
     AssistantTurn,
     CallPart,
@@ -43,8 +44,6 @@ EFFORT_WORDS: Mapping[Effort, str] = {
 _SHORT, _LONG = 8192, 32_000
 _STRUCTURE = frozenset({"oneOf", "anyOf", "allOf", "$schema"})
 _MARK: Mapping[str, Any] = {"type": "ephemeral"}
-
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def write_body(prompt: Prompt, side: Side) -> dict[str, Any]:
@@ -119,7 +118,7 @@ def folded(text: str) -> dict[str, Any]:
 def asked_in_words(schema: Mapping[str, Any] | None) -> str:
     """The instruction to answer with JSON, for models that can't be held to it."""
     words = "Answer with one JSON object and nothing else: no words around it, no code fence."
-    return words if schema is None else f"{words} It must fit this JSON schema:\n{_DUMPS(_plain(schema))}"
+    return words if schema is None else f"{words} It must fit this JSON schema:\n{dumps(_plain(schema))}"
 
 
 def arguments_of(text: str) -> dict[str, Any]:

@@ -5,12 +5,12 @@ The shapes are those of Anthropic's API reference.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from chain429.wire.loading import dumps
 from chain429.wire.messages_body import write_body
 from chain429.wire.prompt import (
     AssistantPart,
@@ -95,8 +95,6 @@ _KNOWN_BY_HEART = {
     ),
 }
 _EFFORTS: Mapping[Any, Effort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
-
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def read_prompt(values: Mapping[str, Any]) -> Prompt:
@@ -224,7 +222,7 @@ def _assistant_parts(content: Any, originals: dict[str, Original], lost: dict[st
     for block in [{"type": "text", "text": content}] if isinstance(content, str) else content or ():
         kind = block["type"]
         if kind == "tool_use":
-            given = _DUMPS(block.get("input") or {})
+            given = dumps(block.get("input") or {})
             parts.append(CallPart(block["id"], _named(block["name"], originals), given))
         elif kind == "thinking":
             origin, own = unmarked(str(block.get("signature") or ""))

@@ -1,5 +1,5 @@
 """What the requests have in common that are passed on as they are, to providers that speak Chat Completions: nothing of
-them is translated, and nothing but the model's name is changed."""
+them is translated, and nothing is changed but the model's name and what a provider does not take."""
 
 from __future__ import annotations
 
@@ -49,16 +49,13 @@ class PassedRequest:
         """Each is one of its own: there is nothing in it that was answered."""
         return Conversation(opening_key(self.dialect.name, [session]), begun=False)
 
-    def body(self, side: Side) -> bytes:
-        return self.members.render({"model": side.model})
-
     def prompt(self) -> NoReturn:
         raise WireError(f"requests for {self.dialect.name} are not translated")
 
     def writer(self, prompt: Prompt, side: Side, identifier: str, at: int) -> NoReturn:
         self.prompt()
 
-    def droppable(self, param: str) -> None:
+    def droppable(self, param: str) -> str | None:
         return None
 
 
@@ -68,9 +65,9 @@ class PassedExchange:
 
     path: str
     body: bytes
+    lost: tuple[str, ...]
 
     headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    lost: ClassVar[tuple[str, ...]] = ()
 
 
 def members_of(body: bytes, needed: Iterable[str]) -> Members:

@@ -5,12 +5,12 @@ The shapes are those of OpenAI's API reference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chain429.wire.cleanup import clean
 from chain429.wire.dialect import Side
+from chain429.wire.loading import dumps
 from chain429.wire.members import DROP
 from chain429.wire.prompt import (
     AssistantTurn,
@@ -43,8 +43,6 @@ _FREE_TEXT: Mapping[str, Any] = {
     "properties": {"input": {"type": "string", "description": "The whole input, as free text."}},
     "required": ["input"],
 }
-
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def write_body(prompt: Prompt, side: Side) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def _call(part: CallPart, free: _Free) -> dict[str, Any]:
     if part.name not in free.names:
         return {**item, "arguments": part.arguments.strip() or "{}"}
     if not free.custom:
-        return {**item, "arguments": _DUMPS({"input": part.arguments})}
+        return {**item, "arguments": dumps({"input": part.arguments})}
     free.calls.add(part.id)
     return {**item, "type": "custom_tool_call", "input": part.arguments}
 

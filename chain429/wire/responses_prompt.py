@@ -7,12 +7,12 @@ back as the client knows it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from chain429.wire.chat_prompt import split_data_url
+from chain429.wire.loading import dumps
 from chain429.wire.prompt import (
     AssistantTurn,
     CallPart,
@@ -63,8 +63,6 @@ _EFFORTS: Mapping[Any, Effort] = MappingProxyType(
     }
 )  # fmt: skip
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
-
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def is_responses(values: Mapping[str, Any]) -> bool:
@@ -208,7 +206,7 @@ def _turn(item: Mapping[str, Any], names: _Names, lost: dict[str, None]) -> Turn
     if kind in _CALLS:
         free = kind == "custom_tool_call"
         arguments = item.get("input" if free else "arguments")
-        arguments = arguments if isinstance(arguments, str) else _DUMPS(arguments or {})
+        arguments = arguments if isinstance(arguments, str) else dumps(arguments or {})
         return AssistantTurn((CallPart(item["call_id"], names.called(item, free=free), arguments),))
     if kind in _OUTPUTS:
         return ResultTurn((Result(item["call_id"], _parts(item["output"], lost)),))

@@ -52,15 +52,15 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         buffer = self._buffer
-        if (
-            not (buffer or self._first)
-            and chunk.endswith(b"\n\n")
-            and not (b"\r" in chunk or chunk.endswith(b"\n\n\n"))
-        ):
+        if not (buffer or self._first) and chunk.endswith(b"\n\n") and b"\r" not in chunk:
             # The common case, whole events only, without a copy and a search; most often it is one.
-            if chunk.find(b"\n\n") == len(chunk) - 2:
+            last = len(chunk) - 2
+            if chunk.find(b"\n\n") == last:
+                if chunk.startswith(b"data: ") and chunk.find(b"\n") == last:
+                    return [ServerEvent(chunk[6:last], "", chunk)]
                 return [_event(chunk)]
-            return [_event(raw + b"\n\n") for raw in chunk[:-2].split(b"\n\n")]
+            if not chunk.endswith(b"\n\n\n"):
+                return [_event(raw + b"\n\n") for raw in chunk[:last].split(b"\n\n")]
         buffer += chunk
         if self._first and buffer:
             # A byte order mark may precede the stream, and may itself arrive cut.

@@ -6,7 +6,6 @@ construction.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,11 +15,9 @@ from chain429.wire import sse
 from chain429.wire.cleanup import clean
 from chain429.wire.dialect import Problem, Reader, Side, Writer
 from chain429.wire.events import End, Seen
+from chain429.wire.loading import dumps
 from chain429.wire.members import DROP
 from chain429.wire.prompt import Prompt
-
-# What is written was made here: nothing in it holds itself.
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ class Translated:
 def encoded(values: Mapping[str, Any]) -> bytes:
     """The body of ``values``, without what is dropped."""
     kept = {name: value for name, value in values.items() if value is not DROP}
-    return _DUMPS(kept).encode("utf-8", "replace")
+    return dumps(kept).encode("utf-8", "replace")
 
 
 class TranslatedStream:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.clients.documented import lines
-from scripts.clients.packages import NotRun, Packages
+from scripts.clients.packages import Packages
 from scripts.clients.process import Done, environment, run
 from scripts.clients.world import World
 
@@ -96,15 +96,14 @@ async def _codex(heading: str, prompt: str, world: World, packages: Packages, fo
 
 def _module(name: str) -> Callable[[World, Packages, Path], Awaitable[str | None]]:
     """A module of tests/clients, which ends with 0 where all is well. It is told where the gateway is, the token, and
-    what the provider behind it speaks."""
+    how the provider behind it is made to fail."""
 
     async def trial(world: World, packages: Packages, folder: Path) -> str | None:
-        if not (MODULES / name).is_file():
-            raise NotRun(f"there is no tests/clients/{name}")
         # Node looks for packages in the folders above a module, so it has to lie beside them.
-        there = packages.folder / name
+        there = packages.folder / f"{world.dialect}_{name}"
         shutil.copyfile(MODULES / name, there)
-        told = {"BASE_URL": world.url, "TOKEN": world.token, "UPSTREAM": world.dialect}
+        control = f"http://127.0.0.1:{world.simulator.port}/control"
+        told = {"BASE_URL": world.url, "TOKEN": world.token, "CONTROL": control, "SERVING": world.serving}
         done = await _run(["node", str(there)], world, packages, folder, _work(folder), **told)
         return done.complaint()
 

@@ -91,7 +91,8 @@ class World:
 async def world(dialect: str, folder: Path) -> AsyncIterator[World]:
     """A world whose second provider speaks ``dialect``; its files are in ``folder``."""
     clock = SystemClock()
-    async with Simulator(clock) as simulator:
+    # With a moment between the words, so that those before a failure are on their way when it comes.
+    async with Simulator(clock, token_delay=0.001) as simulator:
         serving = SERVING[dialect]
         provider = simulator.control.provider(serving)
         simulator.control.limits(serving, None, _NO_LIMIT)

@@ -36,7 +36,7 @@ DONE = b"data: [DONE]\n\n"
 
 def test_a_request_says_what_the_gateway_must_know() -> None:
     request = ChatRequest.parse(
-        b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":7,"tools":[{}],'
+        b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":7,"tools":null,"stop":null,'
         b'"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:"}}]}]}'
     )
     assert (request.model, request.stream, request.include_usage, request.max_tokens) == ("m", True, True, 7)
@@ -55,6 +55,19 @@ def test_a_request_says_what_the_gateway_must_know() -> None:
         (b'{"messages":[{"role":"user"}],"model":5}', "model", "a string"),
         (b'{"messages":[{"role":"user"}],"stream":"yes"}', "stream", "true or false"),
         (b'{"messages":[{"role":"user"}],"stream_options":[1]}', "stream_options", "an object"),
+        (b'{"messages":[{"role":"user","content":5}]}', "messages[0].content", "a string or a list"),
+        (b'{"messages":[{"role":"user","content":["Hi"]}]}', "messages[0].content[0]", "an object"),
+        (b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}', "messages[0].content[0].type", "a string"),
+        (b'{"messages":[{"role":"assistant","tool_calls":{}}]}', "messages[0].tool_calls", "a list of calls"),
+        (b'{"messages":[{"role":"assistant","tool_calls":[1]}]}', "messages[0].tool_calls[0]", "an object"),
+        (b'{"messages":[{"role":"user"}],"max_tokens":true}', "max_tokens", "a whole number"),
+        (b'{"messages":[{"role":"user"}],"temperature":"0"}', "temperature", "a number"),
+        (b'{"messages":[{"role":"user"}],"response_format":"json"}', "response_format", "an object"),
+        (b'{"messages":[{"role":"user"}],"tool_choice":1}', "tool_choice", "an object"),
+        (b'{"messages":[{"role":"user"}],"tools":{"name":"f"}}', "tools", "a list of tools"),
+        (b'{"messages":[{"role":"user"}],"tools":["f"]}', "tools[0]", "an object"),
+        (b'{"messages":[{"role":"user"}],"tools":[{"type":"function","name":"f"}]}', "tools[0].function", "an object"),
+        (b'{"messages":[{"role":"user"}],"tools":[{"function":{}}]}', "tools[0].function.name", "a string"),
     ],
 )
 def test_a_wrong_request_is_refused_by_the_name_of_its_field(body: bytes, param: str | None, words: str) -> None:
@@ -97,7 +110,7 @@ def test_a_refused_parameter_is_left_out_and_a_renamed_one_renamed() -> None:
 )
 def test_only_what_merely_tunes_an_answer_may_be_dropped(param: str, name: str | None) -> None:
     request = ChatRequest.parse(
-        b'{"messages":[{"role":"user"}],"model":"m","max_tokens":5,"seed":1,"stream":true,"tools":[{}]}'
+        b'{"messages":[{"role":"user"}],"model":"m","max_tokens":5,"seed":1,"stream":true,"tools":[]}'
     )
     assert request.droppable(param) == name
 
@@ -183,7 +196,7 @@ def test_words_are_the_same_as_text_or_in_parts() -> None:
     assert conversation(SYSTEM, said("user", [*parts, image])) != conversation(SYSTEM, ASKED)
 
 
-@pytest.mark.parametrize("content", [5, [], [5, {}], [{"text": 5}], {"text": "x"}, "\ud800"])
+@pytest.mark.parametrize("content", [None, [], [{"type": "text"}, {"type": "text", "text": 5}], "\ud800"])
 def test_content_of_any_form_has_a_key(content: Any) -> None:
     assert conversation(said("user", content)) == conversation(said("user", content))
 

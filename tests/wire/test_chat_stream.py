@@ -201,3 +201,24 @@ def test_words_and_thoughts_in_a_list_are_told_in_their_places(content: Any, put
     body = json.dumps({"id": "c1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
     _, answer = between("chat", "chat", stream=False).answer(body)
     assert json.loads(answer)["choices"][0]["message"] == {"role": "assistant", **put_right}
+
+
+def test_pieces_of_a_call_pass_as_they_came_whatever_stands_beside_them() -> None:
+    """OpenAI hides how long they are."""
+    opening = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    told = [{"index": 0, "function": {"arguments": piece}} for piece in ('{"a"', ": 1", "}")]
+    pieces = [
+        chunk({"tool_calls": [one]}).replace(b"}\n\n", b',"obfuscation":"%b"}\n\n' % (b"x" * number))
+        for number, one in enumerate(told)
+    ]
+    out = passed(HEAD, chunk({"tool_calls": [opening]}), *pieces, chunk({}, "tool_calls"), DONE)
+    assert b"".join(pieces) in out
+    assert folded("chat", out)["calls"][0]["arguments"] == '{"a": 1}'
+
+
+def test_what_is_no_json_is_not_passed_on_even_where_it_looks_like_words() -> None:
+    stream = between("chat", "chat").stream()
+    assert stream.feed(HEAD + WORDS) == HEAD + WORDS
+    with pytest.raises(WireError):
+        stream.feed(WORDS + WORDS.replace(b'Hi"', b"Hi"))
+    assert stream.fail(Problem(502, "It broke off.")).startswith(WORDS + b'data: {"error"')

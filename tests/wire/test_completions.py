@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.errors import RequestError, WireError
+from chain429.wire.cleanup import Cleanup
 from chain429.wire.completions import CompletionsRequest
 from chain429.wire.dialect import Problem, Side
 from chain429.wire.events import Seen, Usage
-from chain429.wire.exchange import exchange
+from chain429.wire.exchange import droppable, exchange
 
 CHAT = Side("there", "chat", "its-model")
 BROKEN = Problem(502, "It broke off.", "server_error", "stream_broken")
@@ -44,10 +46,28 @@ def delivered(request: CompletionsRequest, *pieces: bytes) -> tuple[bytes, Seen]
 def test_only_the_model_is_changed() -> None:
     body = b'{"prompt": "a\\tb", "suffix": "c", "model": "default", "temperature": 0.20, "echo": true, "max_tokens": 7}'
     request = CompletionsRequest.parse(body)
-    attempt = exchange(request, CHAT, ("temperature",), "req_1", 0)
+    attempt = exchange(request, CHAT, (), "req_1", 0)
     assert attempt.path == "/completions"
     assert attempt.body == body.replace(b"default", b"its-model")
     assert (request.stream, request.max_tokens, request.model) == (False, 7, "default")
+
+
+def test_what_a_provider_does_not_take_is_left_out_and_named() -> None:
+    rule = Cleanup(
+        accept=frozenset({"messages", "model", "max_tokens", "random_seed", "temperature", "user"}),
+        drop=frozenset({"user"}),
+        rename={"max_tokens": "max_completion_tokens", "seed": "random_seed"},
+    )
+    side = replace(CHAT, rules=(rule,), max_output=100)
+    request = asked(suffix="b", max_tokens=500, seed=7, user="u", temperature=0, logprobs=2, stop="x")
+    attempt = exchange(request, side, ("temperature",), "req_1", 0)
+    assert json.loads(attempt.body) == {
+        "model": "its-model", "prompt": "Hi", "stream": True, "suffix": "b", "max_tokens": 100, "random_seed": 7,
+        "logprobs": 2,
+    }  # fmt: skip
+    assert set(attempt.lost) == {"stop", "temperature", "user"}
+    told = ("temperature", "top_p", "suffix", "logprobs")
+    assert [droppable(request, side, name) for name in told] == ["temperature", None, None, None]
 
 
 @pytest.mark.parametrize(
