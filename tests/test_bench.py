@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from chain429.store.queries import Queries
+from chain429.wire.dialect import DialectName
+from scripts.benchmark import pages, translation
 from scripts.benchmark.__main__ import run
 from scripts.benchmark.contestants import DIRECT, GATEWAY, RELAY
 from scripts.benchmark.load import Plan, Unexpected, carry_out
@@ -185,3 +188,28 @@ def test_a_run_gives_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert kept["figures"][GATEWAY]["memory_start"] > 10
     printed = capsys.readouterr().out
     assert all(title in printed for title, _, _ in ROWS.values())
+
+
+def test_translation_is_measured_for_every_pair_and_held_to_its_bars() -> None:
+    found = translation.measure(1)
+    assert all(own.keys() == translation.ROWS.keys() and min(own.values()) > 0 for own in found.values())
+    assert {bar.unit.partition(" ")[2].strip("()") for bar in translation.bars(found)} <= found.keys()
+    told = translation.table(found)
+    assert all(title in told for title, _, _ in translation.ROWS.values())
+    assert [line.rpartition("at most ")[2] for line in told.splitlines()[-3:]] == ["2", "30", "30"]
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages", "responses"])
+def test_what_is_translated_is_of_the_size_that_is_told(dialect: DialectName) -> None:
+    assert len(translation.body_of(dialect)) == pytest.approx(100_000, rel=0.01)
+
+
+def test_pages_are_measured_over_a_log_that_was_made(tmp_path: Path) -> None:
+    found = pages.measure(tmp_path, 500, 1)
+    assert len(found) == len(pages.bars(found)) > 10
+    assert all(0 < own["median"] <= own["worst"] for own in found.values())
+    assert "pages over a log of 500 requests" in pages.table(found, 500)
+    log = Queries(tmp_path / pages.PAGES / "chain429.db")
+    assert log.newest() == 500
+    assert sum(sums.requests for sums in log.usage("day", 0.0)) == 500
+    assert {sums.name for sums in log.usage("chain", 0.0)} == {"default", "fast", "code", ""}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import os
 import sqlite3
 from pathlib import Path
@@ -17,10 +19,10 @@ TROUBLE = (OSError, sqlite3.Error, PeeweeException, StartError)
 REFUSED = (sqlite3.InterfaceError, sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
 
 
-def connect(path: Path, patience: float, now: float) -> SqliteDatabase:
+def connect(path: Path, patience: float, now: float, *, whole: bool = True) -> SqliteDatabase:
     """Open the log, made if it is not there and brought up to date, for the calling thread.
 
-    ``patience`` is how many seconds to wait for a lock. Raises any of ``TROUBLE``.
+    ``patience`` is how many seconds to wait for a lock; ``whole`` is as ``migrate`` has it. Raises any of ``TROUBLE``.
     """
     _make_private(path)
     database = SqliteDatabase(
@@ -29,7 +31,7 @@ def connect(path: Path, patience: float, now: float) -> SqliteDatabase:
         timeout=patience,
     )
     try:
-        migrate(database, now)
+        migrate(database, now, whole=whole)
     except BaseException:
         database.close()
         raise
@@ -38,10 +40,13 @@ def connect(path: Path, patience: float, now: float) -> SqliteDatabase:
 
 def move_aside(path: Path, now: float) -> Path:
     """Rename a damaged log, so that a new one can be made; where it is now. Raises OSError."""
-    aside = path.with_name(f"{path.name}.corrupt-{now:.0f}")
+    at = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    aside = path.with_name(f"{path.name}.corrupt-{at:%Y-%m-%dT%H%M%SZ}")
     path.replace(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    # What was written last is in the journal, and can be read with it.
+    with contextlib.suppress(FileNotFoundError):
+        path.with_name(f"{path.name}-wal").replace(aside.with_name(f"{aside.name}-wal"))
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     return aside
 
 
@@ -55,8 +60,28 @@ def cause(error: BaseException) -> BaseException:
 
 def damaged(error: BaseException) -> bool:
     """Whether ``error`` (a ``cause``) says that the file is no database, or no sound one."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether ``error`` (a ``cause``) says nothing against the file, and may be gone the next time."""
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def words(error: BaseException) -> str:
+    """What is wrong (a ``cause``), for people, without the file's name."""
+    match _code(error):
+        case sqlite3.SQLITE_FULL:
+            return "the disk is full"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "another program has locked it"
+        case sqlite3.SQLITE_IOERR:
+            return f"the disk fails, or is full ({error})"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _code(error: BaseException) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
 
 
 def _make_private(path: Path) -> None:

@@ -1,13 +1,15 @@
-"""Sums by the hour: added up from a batch of records, and written in the same transaction as their rows."""
+"""Sums by the hour and by the day: added up from a batch of records, and written in the transaction of their rows."""
 
 from __future__ import annotations
 
+import operator
 import sqlite3
 from collections.abc import Iterable
 
 from chain429.store.records import Costs, RequestRecord
 
 HOUR = 3600
+DAY = 86_400
 # Attempts with one of these say nothing against the target.
 HARMLESS = ("served", "skipped", "cancelled")
 # The longest latency that each column ``within_…`` counts, in seconds; the last one has no end.
@@ -21,7 +23,11 @@ SUMS = (
 )
 _MARKS = ", ".join("?" * len((*KEY, *SUMS)))
 _ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
-_UPSERT = f"INSERT INTO hour ({', '.join((*KEY, *SUMS))}) VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}"  # noqa: S608
+_UPSERT = f"({', '.join((*KEY, *SUMS))}) VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}"
+_UPSERT_HOUR, _UPSERT_DAY = f"INSERT INTO hour {_UPSERT}", f"INSERT INTO day {_UPSERT}"
+
+# In one request: a provider may claim any number, and sums have to fit into 64 bits.
+_MOST_TOKENS = 10**12
 
 _Key = tuple[int, str, str, str, str, str, str]
 
@@ -40,15 +46,20 @@ def add(connection: sqlite3.Connection, batch: Iterable[tuple[RequestRecord, Cos
             if attempt.outcome not in HARMLESS:
                 there = (hour, record.chain, attempt.provider, attempt.model, attempt.credential, record.client, "usd")
                 sums.setdefault(there, [0.0] * len(SUMS))[2] += 1
-    connection.executemany(_UPSERT, [(*key, *values) for key, values in sums.items()])
+    connection.executemany(_UPSERT_HOUR, [(*key, *values) for key, values in sums.items()])
+    days: dict[_Key, list[float]] = {}
+    for key, values in sums.items():
+        day = days.setdefault((key[0] // DAY * DAY, *key[1:]), [0.0] * len(SUMS))
+        day[:] = map(operator.add, day, values)
+    connection.executemany(_UPSERT_DAY, [(*key, *values) for key, values in days.items()])
 
 
 def _add(values: list[float], record: RequestRecord, costs: Costs) -> None:
-    tokens_in, tokens_out = record.tokens_in or 0, record.tokens_out or 0
+    tokens_in, tokens_out = counted(record.tokens_in) or 0, counted(record.tokens_out) or 0
     values[0] += 1
     values[3] += tokens_in
     values[4] += tokens_out
-    values[5] += record.tokens_cached or 0
+    values[5] += counted(record.tokens_cached) or 0
     if record.outcome in ("broken", "cancelled"):
         values[6] += tokens_in + tokens_out
     values[7] += costs.cost or 0.0
@@ -61,3 +72,8 @@ def _add(values: list[float], record: RequestRecord, costs: Costs) -> None:
     values[9] += not comparable
     values[10] += record.first_token or 0.0
     values[11 + next((at for at, step in enumerate(STEPS) if record.latency <= step), len(STEPS))] += 1
+
+
+def counted(tokens: int | None) -> int | None:
+    """A provider's count, as far as it can be true."""
+    return tokens if tokens is None else max(0, min(tokens, _MOST_TOKENS))

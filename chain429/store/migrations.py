@@ -1,7 +1,8 @@
 """How the log's tables came to be: numbered functions, applied once each and in order.
 
 A migration is written in SQL and never edited once released: it has to mean the same whatever ``models`` has become
-since. A new one is a function at the end of ``MIGRATIONS``.
+since. A new one is a function at the end of ``MIGRATIONS``. What would keep a start waiting when the log is long, and
+only makes things quick, is among ``LATER`` too.
 """
 
 from __future__ import annotations
@@ -144,18 +145,88 @@ def m0003_costs_and_hours(connection: sqlite3.Connection) -> None:
         """)
 
 
+def m0004_days(connection: sqlite3.Connection) -> None:
+    """Sums by the day beside those by the hour."""
+    connection.execute("""
+        CREATE TABLE "day" (
+            "hour" INTEGER NOT NULL,
+            "chain" TEXT NOT NULL,
+            "provider" TEXT NOT NULL,
+            "model" TEXT NOT NULL,
+            "credential" TEXT NOT NULL,
+            "client" TEXT NOT NULL,
+            "currency" TEXT NOT NULL,
+            "requests" INTEGER NOT NULL,
+            "served" INTEGER NOT NULL,
+            "failures" INTEGER NOT NULL,
+            "tokens_in" INTEGER NOT NULL,
+            "tokens_out" INTEGER NOT NULL,
+            "tokens_cached" INTEGER NOT NULL,
+            "tokens_wasted" INTEGER NOT NULL,
+            "cost" REAL NOT NULL,
+            "list_cost" REAL NOT NULL,
+            "unpriced" INTEGER NOT NULL,
+            "first_token" REAL NOT NULL,
+            "within_250" INTEGER NOT NULL,
+            "within_500" INTEGER NOT NULL,
+            "within_1000" INTEGER NOT NULL,
+            "within_2000" INTEGER NOT NULL,
+            "within_4000" INTEGER NOT NULL,
+            "within_8000" INTEGER NOT NULL,
+            "within_16000" INTEGER NOT NULL,
+            "within_32000" INTEGER NOT NULL,
+            "within_ever" INTEGER NOT NULL,
+            PRIMARY KEY ("hour", "chain", "provider", "model", "credential", "client", "currency")
+        ) WITHOUT ROWID""")
+    connection.execute("""
+        INSERT INTO "day"
+        SELECT
+            "hour" / 86400 * 86400, "chain", "provider", "model", "credential", "client", "currency",
+            sum("requests"), sum("served"), sum("failures"), sum("tokens_in"), sum("tokens_out"), sum("tokens_cached"),
+            sum("tokens_wasted"), sum("cost"), sum("list_cost"), sum("unpriced"), sum("first_token"),
+            sum("within_250"), sum("within_500"), sum("within_1000"), sum("within_2000"), sum("within_4000"),
+            sum("within_8000"), sum("within_16000"), sum("within_32000"), sum("within_ever")
+        FROM "hour" GROUP BY 1, 2, 3, 4, 5, 6, 7""")
+
+
+def m0005_bodies(connection: sqlite3.Connection) -> None:
+    """What was asked and answered, where that is kept."""
+    connection.execute("""
+        CREATE TABLE "body" (
+            "request_id" INTEGER NOT NULL PRIMARY KEY REFERENCES "request" ("number") ON DELETE CASCADE,
+            "asked" TEXT NOT NULL,
+            "asked_size" INTEGER NOT NULL,
+            "answered" TEXT NOT NULL,
+            "answered_size" INTEGER NOT NULL
+        )""")
+
+
+def m0006_quick_to_find(connection: sqlite3.Connection) -> None:
+    """Requests are found by their id, and counted by what became of them, without a look at the rows."""
+    connection.execute('CREATE INDEX "request_id" ON "request" ("id")')
+    connection.execute('CREATE INDEX "request_at_outcome" ON "request" ("at", "outcome")')
+    connection.execute('DROP INDEX "request_at"')
+
+
 _MIGRATION = 'CREATE TABLE IF NOT EXISTS "migration" ("name" TEXT NOT NULL PRIMARY KEY, "applied" REAL NOT NULL)'
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m0001_requests_and_attempts,
     m0002_state,
     m0003_costs_and_hours,
+    m0004_days,
+    m0005_bodies,
+    m0006_quick_to_find,
 )
+LATER = frozenset({m0006_quick_to_find})
+# With so many requests, what is among ``LATER`` takes a tenth of a second.
+_SHORT = 20_000
 
 
-def migrate(database: SqliteDatabase, now: float) -> None:
+def migrate(database: SqliteDatabase, now: float, *, whole: bool = True) -> None:
     """Bring ``database`` (connected) to the newest form, or leave it as it was: all in one transaction.
 
+    ``whole`` is False where somebody waits: then what can be done later, and takes long, is left to the next call.
     Raises ``StartError`` when it has been through a migration that is not known here.
     """
     # The write lock comes first, so that two processes that start together do not both create the tables.
@@ -171,5 +242,12 @@ def migrate(database: SqliteDatabase, now: float) -> None:
             )
         for migration in MIGRATIONS:
             if migration.__name__ not in applied:
+                if migration in LATER and not whole and _is_long(connection):
+                    continue
                 migration(connection)
                 Migration.insert(name=migration.__name__, applied=now).execute(database)
+
+
+def _is_long(connection: sqlite3.Connection) -> bool:
+    (last,) = connection.execute('SELECT coalesce(max("number") - min("number"), 0) FROM "request"').fetchone()
+    return int(last) > _SHORT

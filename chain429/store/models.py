@@ -23,13 +23,13 @@ class Request(Model):
     """One request of a client.
 
     ``number`` is the writer's own count, so that rows are only ever added at the end, whatever ids look like; ``id``
-    is what the client was told, which it may have chosen itself, twice even. Every index costs each insert: this one
-    serves every query there is.
+    is what the client was told, which it may have chosen itself, twice even. Every index costs each insert: these two
+    serve every query there is.
     """
 
     number = AutoField()
-    id = TextField()
-    at = FloatField(index=True)
+    id = TextField(index=True)
+    at = FloatField()
     dialect = TextField()
     chain = TextField()
     model_asked = TextField()
@@ -52,6 +52,9 @@ class Request(Model):
     list_model = TextField(constraints=[SQL("DEFAULT ''")])
     list_currency = TextField(constraints=[SQL("DEFAULT 'usd'")])
     priced = TextField(constraints=[SQL("DEFAULT ''")])
+
+    class Meta:
+        indexes = ((("at", "outcome"), False),)
 
 
 class Hour(Model):
@@ -96,6 +99,14 @@ class Hour(Model):
         without_rowid = True
 
 
+class Day(Hour):
+    """The same for each day in UTC, whose first hour is in ``hour``: a month has few of them."""
+
+    class Meta:
+        primary_key = CompositeKey("hour", "chain", "provider", "model", "credential", "client", "currency")
+        without_rowid = True
+
+
 class Attempt(Model):
     """One attempt of a request; ``ordinal`` counts them from 0.
 
@@ -116,6 +127,16 @@ class Attempt(Model):
     class Meta:
         primary_key = CompositeKey("request", "ordinal")
         without_rowid = True
+
+
+class Body(Model):
+    """What a client sent and was sent, as far as it is kept; sizes are those of the whole, in bytes."""
+
+    request = ForeignKeyField(Request, primary_key=True, on_delete="CASCADE")
+    asked = TextField()
+    asked_size = IntegerField()
+    answered = TextField()
+    answered_size = IntegerField()
 
 
 class State(Model):

@@ -1,5 +1,5 @@
-"""Keeps the log small: requests that are too old go, or the oldest where the file has grown too large. The sums by the
-hour stay."""
+"""Keeps the log small: requests that are too old go, or the oldest where the file has grown too large. The sums of them
+stay."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def prune(database: SqliteDatabase, retention: Retention, now: float) -> bool:
         gone = [number for number, at in oldest if large or at < now - retention.seconds]
         if gone:
             connection.execute('DELETE FROM "attempt" WHERE "request_id" <= ?', (gone[-1],))
+            connection.execute('DELETE FROM "body" WHERE "request_id" <= ?', (gone[-1],))
             connection.execute('DELETE FROM "request" WHERE "number" <= ?', (gone[-1],))
     connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
     return len(gone) == _BITE

@@ -11,13 +11,14 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from peewee import PeeweeException, SqliteDatabase, fn
+from peewee import SQL, PeeweeException, SqliteDatabase, fn
 
-from chain429.store import usage
-from chain429.store.hours import HARMLESS
-from chain429.store.models import Attempt, Request
+from chain429.store import disk, usage
+from chain429.store.bodies import KeptBodies
+from chain429.store.hours import HOUR
+from chain429.store.models import Attempt, Body, Request
 from chain429.store.records import AttemptRecord, Costs, RequestRecord
 from chain429.store.usage import Dimension, Slot, Sums
 
@@ -69,30 +70,50 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A request in the log; ``number`` is its row's."""
+    """A request in the log; ``number`` is its row's. ``bodies`` are there where one request is asked for."""
 
     number: int
     request: RequestRecord
     costs: Costs
+    bodies: KeptBodies | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to. With ``older`` as ``before`` it goes on; None where nothing is left. It looks at so many
+    requests (``Queries.searched``) at once: where that ended it, ``until`` is how far back it went (Unix seconds).
+    """
+
+    requests: list[Logged]
+    older: int | None = None
+    until: float | None = None
 
 
 class Queries:
-    """Questions to the log at ``path``. ``patience`` is how many seconds one may wait for a lock."""
+    """Questions to the log at ``path``. ``patience`` is how many seconds one may wait for a lock; ``searched`` is how
+    many requests a search looks at where no index helps, so that its cost does not grow with the log; ``on_damage`` is
+    called, from any thread, when the file turns out to be damaged."""
 
-    def __init__(self, path: Path, *, patience: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        patience: float = 1.0,
+        searched: int = 50_000,
+        on_damage: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_damage = on_damage
+        self.searched = searched
         self._path = path
         self._patience = patience
 
     def recent(self, limit: int = 50, before: float | None = None) -> list[RequestRecord]:
         """The last requests, newest first, with their attempts in order; ``before`` (Unix seconds) pages back."""
-        nothing: list[Logged] = []
-        return [
-            row.request for row in self._ask(lambda database: _requests(database, Filter(), limit, before), nothing)
-        ]
+        return [row.request for row in self.search(Filter(until=before), limit).requests]
 
-    def requests(self, wanted: Filter, limit: int = 50, before: int | None = None) -> list[Logged]:
+    def search(self, wanted: Filter, limit: int = 50, before: int | None = None) -> Found:
         """The last requests that are wanted, newest first, with attempts; ``before`` (a row's number) pages back."""
-        return self._ask(lambda database: _requests(database, wanted, limit, None, before), [])
+        return self._ask(lambda database: _search(database, wanted, limit, before, self.searched), Found([]))
 
     def request(self, id: str) -> Logged | None:
         """The newest request of that id, with its attempts."""
@@ -120,11 +141,11 @@ class Queries:
         return self._ask(lambda database: usage.timeline(database, since, until, step, by), [])
 
     def totals(self, since: float) -> dict[str, ProviderTotals]:
-        """What each provider did since ``since`` (Unix seconds); providers that did nothing are absent."""
+        """What each provider did from the hour of ``since`` on (Unix seconds); those that did nothing are absent."""
         return self._ask(lambda database: _totals(database, since), {})
 
     def summary(self, since: float) -> Summary:
-        """All requests since ``since`` (Unix seconds)."""
+        """All requests from the hour of ``since`` on (Unix seconds)."""
         return self._ask(lambda database: _summary(database, since), Summary())
 
     def _ask(self, question: Callable[[SqliteDatabase], _T], nothing: _T) -> _T:
@@ -133,41 +154,73 @@ class Queries:
             # One transaction, so that the parts of an answer are of the same moment.
             with database.connection_context(), database.atomic():
                 return question(database)
-        except (PeeweeException, sqlite3.Error):
+        except (PeeweeException, sqlite3.Error) as error:
+            if disk.damaged(disk.cause(error)):
+                self._on_damage()
             return nothing
 
 
-def _requests(
-    database: SqliteDatabase, wanted: Filter, limit: int, before: float | None = None, number: int | None = None
-) -> list[Logged]:
-    query = Request.select().order_by(Request.at.desc(), Request.number.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Request.at < before)
-    if number is not None:
-        at = Request.select(Request.at).where(Request.number == number).scalar(database)
-        # Rows are numbered as requests end, and listed as they began.
-        earlier = (Request.at < at) | ((Request.at == at) & (Request.number < number))
-        query = query.where(Request.number < number if at is None else earlier)
-    for condition in _conditions(wanted):
-        query = query.where(condition)
-    return _with_attempts(database, list(query.dicts().execute(database)))
+def _search(database: SqliteDatabase, wanted: Filter, limit: int, before: int | None, searched: int) -> Found:
+    conditions = list(_conditions(wanted))
+    query = Request.select().order_by(Request.at.desc(), Request.number.desc()).limit(limit + 1)
+    bounds = _bounds(database, wanted, before)
+    last = _last_looked_at(database, bounds, searched) if conditions else None
+    if last is not None:
+        query = query.where(Request.at >= last.at)
+    rows = _with_attempts(database, list(query.where(*bounds, *conditions).dicts().execute(database)))
+    if len(rows) > limit:
+        return Found(rows[:limit], rows[limit - 1].number)
+    if wanted.text and before is None:
+        # An id is found however old it is.
+        named = Request.select().where(Request.id == wanted.text, *_conditions(replace(wanted, text="")), *bounds)
+        known = {row.number for row in rows}
+        found = _with_attempts(database, list(named.limit(limit).dicts().execute(database)))
+        rows += [row for row in found if row.number not in known][: limit - len(rows)]
+    return Found(rows) if last is None else Found(rows, last.number, last.at)
+
+
+def _bounds(database: SqliteDatabase, wanted: Filter, before: int | None) -> list[Any]:
+    """Between which times to look, and below which row. Always with one upper bound: SQLite makes use of no more."""
+    until = math.inf if wanted.until is None else wanted.until
+    since = [] if wanted.since is None else [Request.at >= wanted.since]
+    if before is None:
+        return [Request.at < until, *since]
+    at = Request.select(Request.at).where(Request.number == before).scalar(database)
+    if at is None:
+        # It was taken away, and with it all that came earlier, if it was ever there.
+        return [Request.at < until, SQL("+number < ?", [before]), *since]
+    if until <= at:
+        return [Request.at < until, *since]
+    # Rows are numbered as requests end, and listed as they began.
+    return [Request.at <= at, (Request.at < at) | (Request.number < before), *since]
+
+
+class _Place(NamedTuple):
+    at: float
+    number: int
+
+
+def _last_looked_at(database: SqliteDatabase, bounds: list[Any], searched: int) -> _Place | None:
+    """Where a search ends for now: before the first row of a time; None where there are not as many rows."""
+    query = Request.select(Request.at).where(*bounds).order_by(Request.at.desc()).limit(1).offset(searched - 1)
+    at = query.scalar(database)
+    if at is None:
+        return None
+    return _Place(at, Request.select(fn.MIN(Request.number)).where(Request.at == at).scalar(database))
 
 
 def _by_id(database: SqliteDatabase, id: str) -> list[Logged]:
     query = Request.select().where(Request.id == id).order_by(Request.number.desc()).limit(1)
-    return _with_attempts(database, list(query.dicts().execute(database)))
+    return _with_bodies(database, _with_attempts(database, list(query.dicts().execute(database))))
 
 
 def _by_number(database: SqliteDatabase, number: int) -> list[Logged]:
     query = Request.select().where(Request.number == number)
-    return _with_attempts(database, list(query.dicts().execute(database)))
+    return _with_bodies(database, _with_attempts(database, list(query.dicts().execute(database))))
 
 
 def _conditions(wanted: Filter) -> Iterator[Any]:
-    if wanted.since is not None:
-        yield Request.at >= wanted.since
-    if wanted.until is not None:
-        yield Request.at < wanted.until
+    """Those that no index knows of."""
     if wanted.chain:
         yield Request.chain == wanted.chain
     if wanted.outcome:
@@ -188,6 +241,8 @@ def _conditions(wanted: Filter) -> Iterator[Any]:
 
 
 def _with_attempts(database: SqliteDatabase, rows: list[dict[str, Any]]) -> list[Logged]:
+    if not rows:
+        return []
     trails: dict[int, list[AttemptRecord]] = {row["number"]: [] for row in rows}
     attempts = Attempt.select().where(Attempt.request.in_(list(trails))).order_by(Attempt.request, Attempt.ordinal)
     for attempt in attempts.dicts().execute(database):
@@ -202,40 +257,35 @@ def _with_attempts(database: SqliteDatabase, rows: list[dict[str, Any]]) -> list
     return found
 
 
+def _with_bodies(database: SqliteDatabase, rows: list[Logged]) -> list[Logged]:
+    found = []
+    for row in rows:
+        kept = Body.select(Body.asked, Body.asked_size, Body.answered, Body.answered_size)
+        texts = next(iter(kept.where(Body.request == row.number).tuples().execute(database)), None)
+        found.append(row if texts is None else replace(row, bodies=KeptBodies(*texts)))
+    return found
+
+
 def _totals(database: SqliteDatabase, since: float) -> dict[str, ProviderTotals]:
     totals: dict[str, ProviderTotals] = {}
-    requests = (
-        Request.select(
-            Request.provider,
-            fn.SUM(Request.outcome == "served"),
-            fn.COALESCE(fn.SUM(Request.tokens_in), 0),
-            fn.COALESCE(fn.SUM(Request.tokens_out), 0),
-        )
-        .where(Request.at >= since, Request.provider.is_null(False))
-        .group_by(Request.provider)
-    )
-    for provider, served, tokens_in, tokens_out in requests.tuples().execute(database):
-        totals[provider] = ProviderTotals(provider, served, 0, tokens_in, tokens_out)
-    failures = (
-        Attempt.select(Attempt.provider, fn.COUNT(Attempt.ordinal))
-        .join(Request)
-        .where(Request.at >= since, Attempt.outcome.not_in(HARMLESS))
-        .group_by(Attempt.provider)
-    )
-    for provider, failed in failures.tuples().execute(database):
-        known = totals.get(provider, ProviderTotals(provider, 0, 0, 0, 0))
-        totals[provider] = replace(known, failed_attempts=failed)
+    for sums in usage.by(database, "provider", since, math.inf):
+        if sums.name:
+            known = totals.get(sums.name, ProviderTotals(sums.name, 0, 0, 0, 0))
+            totals[sums.name] = ProviderTotals(
+                sums.name,
+                known.served + sums.served,
+                known.failed_attempts + sums.failures,
+                known.tokens_in + sums.tokens_in,
+                known.tokens_out + sums.tokens_out,
+            )
     return totals
 
 
 def _summary(database: SqliteDatabase, since: float) -> Summary:
-    counts: dict[str, int] = dict(
-        Request.select(Request.outcome, fn.COUNT(Request.number))
-        .where(Request.at >= since)
-        .group_by(Request.outcome)
-        .tuples()
-        .execute(database)
-    )
+    since = since // HOUR * HOUR
+    of = Request.outcome
+    counted = Request.select(fn.COUNT(of), fn.SUM(of == "served"), fn.SUM(of.in_(("exhausted", "broken"))))
+    ((requests, served, failed),) = counted.where(Request.at >= since).tuples().execute(database)
     timings = (
         Request.select(Request.latency, Request.first_token)
         .where(Request.at >= since, Request.outcome == "served")
@@ -245,9 +295,9 @@ def _summary(database: SqliteDatabase, since: float) -> Summary:
     timed: list[tuple[float, float | None]] = list(timings.tuples().execute(database))
     latencies = [latency for latency, _ in timed]
     return Summary(
-        requests=sum(counts.values()),
-        served=counts.get("served", 0),
-        failed=counts.get("exhausted", 0) + counts.get("broken", 0),
+        requests=requests,
+        served=served or 0,
+        failed=failed or 0,
         latency_p50=percentile(latencies, 50),
         latency_p95=percentile(latencies, 95),
         first_token_p50=percentile([first for _, first in timed if first is not None], 50),

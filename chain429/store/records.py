@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from chain429.store.bodies import Bodies
+
 
 class AttemptRecord(NamedTuple):
     """One try at one target, or one target passed over without a call.
@@ -32,7 +34,8 @@ class RequestRecord(NamedTuple):
     nothing was committed); ``status`` is what the client was sent; ``outcome`` is ``served``, ``broken``,
     ``cancelled``, ``refused`` (the request itself was wrong) or ``exhausted``. Tokens are the provider's own count, or
     None where it gave none; ``tokens_cached`` are those of ``tokens_in`` that came from a cache. ``client`` names who
-    asked, never a secret.
+    asked, never a secret. What was only observed has ``observe`` for its chain, and the dialect ``other`` where that is
+    unknown. ``bodies`` are there where the log is to keep them.
     """
 
     id: str
@@ -54,6 +57,7 @@ class RequestRecord(NamedTuple):
     error: str
     attempts: tuple[AttemptRecord, ...]
     tokens_cached: int | None = None
+    bodies: Bodies | None = None
 
 
 class Costs(NamedTuple):

@@ -1,19 +1,19 @@
-"""Questions to the sums by the hour: what was used, by whom, when, and what it cost. See ``models.Hour``."""
+"""Questions to the sums by the hour and the day: what was used, by whom, when, what it cost. See ``models.Hour``."""
 
 from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from peewee import SqliteDatabase, fn
+from peewee import SqliteDatabase
 
-from chain429.store.hours import HOUR, STEPS, SUMS, WITHIN
-from chain429.store.models import Hour
+from chain429.store.hours import DAY, HOUR, STEPS, SUMS, WITHIN
 
 Dimension = Literal["provider", "model", "chain", "credential", "client", "day"]
+_EVER = 2**62  # seconds
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
@@ -60,13 +60,8 @@ class Slot:
 
 def by(database: SqliteDatabase, dimension: Dimension, since: float, until: float) -> list[Sums]:
     """See ``Queries.usage``."""
-    name: Any = Hour.hour / 86400 if dimension == "day" else getattr(Hour, dimension)
-    query = (
-        Hour.select(name.alias("name"), Hour.currency, *_sums())
-        .where(Hour.hour >= _hour(since), Hour.hour < min(until, 2**62))
-        .group_by(name, Hour.currency)
-    )
-    rows: list[dict[str, Any]] = list(query.dicts().execute(database))
+    name = "hour / 86400" if dimension == "day" else dimension
+    rows = _asked(database, f"{name} AS name, currency", "name, currency", _spans(since, until))
     if dimension == "day":
         rows.sort(key=lambda row: int(row["name"]))
         return [_of(_date(int(row["name"])), row) for row in rows]
@@ -76,24 +71,54 @@ def by(database: SqliteDatabase, dimension: Dimension, since: float, until: floa
 
 def timeline(database: SqliteDatabase, since: float, until: float, step: int, dimension: Dimension) -> list[Slot]:
     """See ``Queries.timeline``."""
-    slot = Hour.hour / step
-    name: Any = slot if dimension == "day" else getattr(Hour, dimension)
-    query = (
-        Hour.select(slot.alias("slot"), name.alias("name"), Hour.currency, *_sums())
-        .where(Hour.hour >= _hour(since), Hour.hour < min(until, 2**62))
-        .group_by(slot, name, Hour.currency)
-        .order_by(slot, name)
-    )
-    rows: Iterable[dict[str, Any]] = query.dicts().execute(database)
+    slot = f"hour / {int(step)}"
+    name = slot if dimension == "day" else dimension
+    # A day's sums can't be divided among the slots of a day.
+    spans = _spans(since, until) if step % DAY == 0 else [_hours(since, until)]
+    rows = _asked(database, f"{slot} AS slot, {name} AS name, currency", "slot, name, currency", spans)
+    rows.sort(key=lambda row: (row["slot"], row["name"]))
     return [Slot(int(row["slot"]) * step, _of(str(row["name"]), row)) for row in rows]
 
 
-def _sums() -> list[Any]:
-    return [fn.SUM(getattr(Hour, name)).alias(name) for name in SUMS]
+class _Span(NamedTuple):
+    """Rows of a table whose ``hour`` is from ``since`` on and before ``until``."""
+
+    table: Literal["hour", "day"]
+    since: int
+    until: int
 
 
-def _hour(since: float) -> int:
-    return int(since // HOUR) * HOUR
+def _spans(since: float, until: float) -> list[_Span]:
+    """Where to find what happened between two times: whole days by the day, what is left at the ends by the hour."""
+    first, last = -(-_hour(since) // DAY) * DAY, _hour(until) // DAY * DAY
+    if first >= last:
+        return [_hours(since, until)]
+    return [_hours(since, first), _Span("day", first, last), _hours(last, until)]
+
+
+def _hours(since: float, until: float) -> _Span:
+    return _Span("hour", _hour(since), math.ceil(min(until, _EVER)))
+
+
+def _asked(database: SqliteDatabase, names: str, groups: str, spans: Sequence[_Span]) -> list[dict[str, Any]]:
+    # Each table is added up by itself: a sum over their union would copy every row first.
+    sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+    parts = [f"SELECT {names}, {sums} FROM {span.table} WHERE hour >= ? AND hour < ? GROUP BY {groups}"  # noqa: S608
+             for span in spans]  # fmt: skip
+    query = (
+        parts[0]
+        if len(parts) == 1
+        else (
+            f"SELECT {groups}, {sums} FROM ({' UNION ALL '.join(parts)}) GROUP BY {groups}"  # noqa: S608
+        )
+    )
+    rows: Any = database.execute_sql(query, [bound for span in spans for bound in span[1:]])  # type: ignore[no-untyped-call]
+    columns = [column for column, *_ in rows.description]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _hour(at: float) -> int:
+    return int(min(at, _EVER) // HOUR) * HOUR
 
 
 def _date(day: int) -> str:

@@ -8,34 +8,30 @@ kept over a restart (``keep``) goes the same way, beside the queue.
 from __future__ import annotations
 
 import contextlib
-import functools
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from peewee import Model, PeeweeException, SqliteDatabase
+from peewee import PeeweeException, SqliteDatabase
 
 from chain429.clock import Clock
 from chain429.errors import StartError
 from chain429.routing.saved import Json
-from chain429.store import disk, hours, state
+from chain429.store import disk, state
 from chain429.store.migrations import connection_of
-from chain429.store.models import Attempt, Request
 from chain429.store.pruning import Retention, prune
 from chain429.store.records import Costs, RequestRecord
+from chain429.store.rescue import rescue
+from chain429.store.rows import Rows
 
 _PRUNE_SECONDS = 60.0  # between two looks at whether the log has grown too large
+_SUSPECT_SECONDS = 60.0  # between two times that a file is looked through
 _BATCH = 500  # as many records as this are written without waiting for more
 _LONGEST_PAUSE = 30.0  # seconds between tries at a disk that keeps failing
 _BREATH_AFTER = 4096  # characters of JSON at once
 _BREATH = 0.0002  # seconds
-_LONGEST_TEXT = 2000  # characters kept of an error or a reason
-_LONGEST_NAME = 200  # characters kept of the model's name as the client wrote it
-_MOST_TOKENS = 10**12  # in one request; a provider may claim any number, and sums have to fit into 64 bits
-
-_Value = str | int | float | None
 
 
 class Store:
@@ -62,7 +58,7 @@ class Store:
         self.retention = Retention()
         self._pruned_at = 0.0
         self._clock = clock
-        self._redact = redact
+        self._rows = Rows(redact)
         self._capacity = capacity
         self._interval = interval
         self._patience = patience
@@ -77,11 +73,13 @@ class Store:
         self._problem: str | None = None
         self._notice: str | None = None
         self._database: SqliteDatabase | None = None  # the thread's own, after ``open``
+        self._suspected = False  # somebody has read what can't be right
+        self._suspect_again = float("-inf")  # monotonic seconds
         self._distrusted = False  # the file turned out to be damaged, and is still in its place
 
     @property
     def failure(self) -> str | None:
-        """What is wrong with writing, in plain words; None once it works again.
+        """What is wrong with writing, in sentences that name no folder; None once it works again.
 
         That a damaged file was moved aside stays said until the process ends: nobody would see it otherwise.
         """
@@ -90,12 +88,16 @@ class Store:
     def open(self) -> None:
         """Make the file, or bring it up to date.
 
-        A damaged file is moved aside. Raises ``StartError`` when the file can't be made, opened or understood.
+        A damaged file is moved aside; one that is locked, or on a full disk, is for the writer to try again. Raises
+        ``StartError`` when the file can't be made, opened or understood.
         """
         try:
-            self._connect()
+            self._connect(whole=False)
         except (OSError, sqlite3.Error, PeeweeException) as error:
-            raise StartError(f"the request log {self.path} can't be opened: {disk.cause(error)}") from error
+            cause = disk.cause(error)
+            if not disk.passes(cause):
+                raise StartError(f"the request log {self.path} can't be opened: {cause}") from error
+            self._problem = self._sentence(cause)
         finally:
             # SQLite's connections belong to the thread that made them; the writer makes its own.
             self._disconnect()
@@ -109,6 +111,8 @@ class Store:
             if len(self._pending) >= self._capacity:
                 self._pending.popleft()
                 self.dropped += 1
+            if record.bodies is not None and len(self._pending) >= _BATCH:
+                record = record._replace(bodies=None)  # a queue that can't be written must not grow large
             self._pending.append(record)
             if self._thread is None:
                 self._start()
@@ -124,6 +128,18 @@ class Store:
             if self._closing:
                 return
             self._kept[name] = value
+            if self._thread is None:
+                self._start()
+            self._changed.notify_all()
+
+    def suspect(self) -> None:
+        """Somebody found the file damaged: have it looked through, and moved aside if it is. Never blocks."""
+        with self._changed:
+            now = self._clock.monotonic()
+            if self._closing or now < self._suspect_again:
+                return
+            self._suspect_again = now + _SUSPECT_SECONDS
+            self._suspected = True
             if self._thread is None:
                 self._start()
             self._changed.notify_all()
@@ -171,13 +187,16 @@ class Store:
         pause = self._interval
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._kept or self._hurried())
+                self._changed.wait_for(lambda: self._pending or self._kept or self._suspected or self._hurried())
                 self._changed.wait_for(lambda: self._hurried() or self._full(), pause)
                 closing, asked = self._closing, self._asked
-                batch, kept = list(self._pending), self._kept
+                batch, kept, suspected = list(self._pending), self._kept, self._suspected
                 self._pending.clear()
                 self._kept = {}
-            problem = self._try(batch, kept)
+                self._suspected = False
+            problem = self._look_through() if suspected else None
+            if problem is None:
+                problem = self._try(batch, kept)
             with self._changed:
                 if problem is not None:
                     self._put_back(batch)
@@ -229,20 +248,38 @@ class Store:
                 return None
             self._disconnect()
             self._distrusted = disk.damaged(cause)
-            return f"the request log {self.path} can't be written: {cause}"
+            return self._sentence(cause)
         except Exception as error:  # noqa: BLE001 - such as a redaction that fails: the thread has to outlive it
             give_up(error)
         return None
+
+    def _sentence(self, cause: BaseException) -> str:
+        return (
+            f"The request log can't be written: {disk.words(cause)}. Requests go on; the last {self._capacity:,} of "
+            "them are written down as soon as that works again."
+        )
+
+    def _look_through(self) -> str | None:
+        """Move the file aside if it is damaged; what is wrong with the disk, if anything is."""
+
+        def look() -> None:
+            found = connection_of(self._connect()).execute("PRAGMA quick_check(1)").fetchall()
+            if found != [("ok",)]:
+                self._disconnect()
+                self._distrusted = True
+                self._connect()
+
+        return self._try_one(look, lambda error: None)
 
     def _give_up(self, batch: list[RequestRecord], error: BaseException) -> None:
         """Drop what the disk is not to blame for: it would fail the same way for ever and hold up the rest."""
         with self._changed:
             self.dropped += len(batch)
-            self._notice = f"{len(batch)} requests were not logged ({type(error).__name__})"
+            self._notice = f"{len(batch)} requests were not logged: they can't be written ({type(error).__name__})."
 
     def _give_up_kept(self, error: BaseException) -> None:
         with self._changed:
-            self._notice = f"what was learned of limits can't be kept over a restart ({type(error).__name__})"
+            self._notice = f"What was learned of limits can't be kept over a restart ({type(error).__name__})."
 
     def _write_kept(self, kept: dict[str, Json]) -> None:
         encoded = {name: self._encoded(value) for name, value in kept.items()}
@@ -251,7 +288,7 @@ class Store:
     def _encoded(self, value: Json) -> str:
         pieces: list[str] = []
         size = 0
-        for piece in state.encode(value, lambda words: self._text(words, _LONGEST_TEXT)):
+        for piece in state.encode(value, self._rows.text):
             pieces.append(piece)
             size += len(piece)
             if size >= _BREATH_AFTER:
@@ -262,18 +299,9 @@ class Store:
 
     def _write(self, batch: list[RequestRecord]) -> None:
         database = self._connect()
-        insert_request, insert_attempt = _inserts()
-        # The write lock comes first: so nobody else takes the numbers, and one that has read could not wait for it.
+        # The write lock comes first: whoever has read could not wait for it.
         with database.atomic("IMMEDIATE"):
-            connection = connection_of(database)
-            (last,) = connection.execute('SELECT coalesce(max("number"), 0) FROM "request"').fetchone()
-            priced = [(record, self.price(record)) for record in batch]
-            numbered = list(enumerate(priced, last + 1))
-            connection.executemany(insert_request, [self._request_row(number, *one) for number, one in numbered])
-            connection.executemany(
-                insert_attempt, [row for number, (record, _) in numbered for row in self._attempt_rows(number, record)]
-            )
-            hours.add(connection, priced)
+            self._rows.add(connection_of(database), [(record, self.price(record)) for record in batch])
         self._prune(database)
 
     def _prune(self, database: SqliteDatabase) -> None:
@@ -282,69 +310,23 @@ class Store:
         if not 0 <= now - self._pruned_at < _PRUNE_SECONDS and not prune(database, self.retention, now):
             self._pruned_at = now
 
-    def _request_row(self, number: int, record: RequestRecord, costs: Costs) -> tuple[_Value, ...]:
-        return (
-            number,
-            record.id,
-            record.at,
-            record.dialect,
-            record.chain,
-            self._text(record.model_asked, _LONGEST_NAME),
-            record.provider,
-            record.model,
-            record.credential,
-            record.status,
-            record.outcome,
-            int(record.streamed),  # sqlite3 binds a bool many times slower
-            _counted(record.tokens_in),
-            _counted(record.tokens_out),
-            record.latency,
-            record.first_token,
-            record.client,
-            self._text(record.error, _LONGEST_TEXT),
-            _counted(record.tokens_cached),
-            *costs,
-        )
-
-    def _attempt_rows(self, number: int, record: RequestRecord) -> Iterator[tuple[_Value, ...]]:
-        for ordinal, attempt in enumerate(record.attempts):
-            yield (
-                number,
-                ordinal,
-                attempt.provider,
-                attempt.model,
-                attempt.credential,
-                attempt.outcome,
-                attempt.status,
-                self._text(attempt.reason, _LONGEST_TEXT),
-                attempt.duration,
-                attempt.until,
-            )
-
-    def _text(self, words: str, longest: int) -> str:
-        if not words:
-            return words
-        # Redacted before it is cut: the half of a key that a cut leaves would not be recognised.
-        words = self._redact(words)[:longest]
-        # JSON may carry lone surrogates, which SQLite can't store.
-        return words if words.isascii() else words.encode("utf-8", "replace").decode("utf-8")
-
-    def _connect(self) -> SqliteDatabase:
-        """The calling thread's connection to a log that is up to date."""
+    def _connect(self, *, whole: bool = True) -> SqliteDatabase:
+        """The calling thread's connection to a log that is up to date; see ``migrations.migrate``."""
         if self._database is not None:
             if self.path.exists():
                 return self._database
             # Deleted under our feet: SQLite would go on writing to a file that has no name.
             self._disconnect()
-        if self._distrusted:
-            self._move_aside()
+        aside = self._move_aside() if self._distrusted else None
         try:
-            self._database = disk.connect(self.path, self._patience, self._clock.now())
+            self._database = disk.connect(self.path, self._patience, self._clock.now(), whole=whole)
         except disk.TROUBLE as error:
             if not disk.damaged(disk.cause(error)):
                 raise
-            self._move_aside()
+            aside = self._move_aside()
             self._database = disk.connect(self.path, self._patience, self._clock.now())
+        if aside is not None:
+            self._rescue(aside, self._database)
         return self._database
 
     def _disconnect(self) -> None:
@@ -353,28 +335,20 @@ class Store:
             with contextlib.suppress(PeeweeException, sqlite3.Error):  # what is broken need not close well
                 database.close()
 
-    def _move_aside(self) -> None:
+    def _move_aside(self) -> Path:
         aside = disk.move_aside(self.path, self._clock.now())
         self._distrusted = False
-        self._notice = f"the request log was damaged; it was moved to {aside} and a new one begun"
+        self._notice = f"The request log was damaged; it was set aside as {aside.name} and a new one begun."
+        return aside
 
-
-@functools.cache
-def _inserts() -> tuple[str, str]:
-    """The SQL that inserts a request, and an attempt: derived from the models once, for ``executemany``."""
-    return _insert(Request), _insert(Attempt)
-
-
-def _insert(model: type[Model]) -> str:
-    fields = model._meta.sorted_fields
-    query = model.insert_many([[None] * len(fields)], fields=fields)
-    sql, _ = query.bind(SqliteDatabase(None)).sql()
-    return str(sql)
+    def _rescue(self, aside: Path, database: SqliteDatabase) -> None:
+        count = rescue(aside, database)
+        if count:
+            self._notice = (
+                f"The request log was damaged; it was set aside as {aside.name} and a new one begun, with the "
+                f"{count:,} requests that could still be read."
+            )
 
 
 def _unpriced(record: RequestRecord) -> Costs:
     return Costs()
-
-
-def _counted(tokens: int | None) -> int | None:
-    return tokens if tokens is None else max(0, min(tokens, _MOST_TOKENS))

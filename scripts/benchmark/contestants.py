@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import psutil  # type: ignore[import-untyped]
@@ -22,10 +23,10 @@ from scripts.benchmark.load import Plan, Tally, Unexpected, numbered
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIRECT, RELAY, GATEWAY, LANE, MITMPROXY, PLAIN = NAMES = ("direct", "relay", "gateway", "lane", "mitmproxy", "plain")
 
-_KEY = "bench-key-0123456789"
+KEY = "bench-key-0123456789"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
-_URL = re.compile(r"http://127\.0\.0\.1:([0-9]+)/v1")
+_URL = re.compile(r"https?://127\.0\.0\.1:([0-9]+)/v1")
 
 # Limits that are counted and never reached.
 _CONFIG = """
@@ -35,6 +36,7 @@ chains:
   default: [bench/whole]
 """
 
+_NO_PIPES: Mapping[str, Any] = MappingProxyType({})
 _T = TypeVar("_T")
 
 
@@ -45,10 +47,12 @@ class NoStart(Exception):
 class Process:
     """A process of ours, whose output goes to a file. It is ended by ``stop``, by its own id."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, **pipes: Any) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, pipes: Mapping[str, Any] = _NO_PIPES, **environ: str
+    ) -> None:
         self._output = folder / f"{name}.log"
         # Nothing of the user's: neither keys nor proxies nor a configuration may take part.
-        environ = {"PATH": os.defpath, "HOME": str(folder), "PYTHONPATH": str(ROOT), "BENCH_KEY": _KEY}
+        environ = {"PATH": os.defpath, "HOME": str(folder), "PYTHONPATH": str(ROOT), "BENCH_KEY": KEY, **environ}
         with self._output.open("wb") as output:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, **pipes}
             self.popen = subprocess.Popen(command, cwd=folder, env=environ, **pipes)
@@ -102,7 +106,7 @@ class Load:
 
     def __init__(self, folder: Path) -> None:
         self._process = Process(
-            "load", _module("load"), folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            "load", module("load"), folder, {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         )
         self.stop = self._process.stop
 
@@ -150,7 +154,7 @@ def arena(folder: Path, names: Sequence[str], models: Sequence[str], limited: in
             stack.callback(process.stop)
             return process
 
-        provider = start("provider", _module("provider")).port()
+        provider = start("provider", module("provider")).port()
         url = f"http://127.0.0.1:{provider}/v1"
         config = folder / "chain429.yaml"
         chains = "".join(f"  {model}: [bench/{model}]\n" for model in models)
@@ -165,25 +169,25 @@ def arena(folder: Path, names: Sequence[str], models: Sequence[str], limited: in
             data = folder / name
             try:
                 if name == DIRECT:
-                    contestants.append(Contestant(name, provider, _KEY, None))
+                    contestants.append(Contestant(name, provider, KEY, None))
                 elif name == RELAY:
-                    process = start(name, [*_module("relay"), url])
-                    contestants.append(Contestant(name, process.port(), _KEY, process))
+                    process = start(name, [*module("relay"), url])
+                    contestants.append(Contestant(name, process.port(), KEY, process))
                 elif name == GATEWAY:
-                    process = start(name, _gateway(config, data))
-                    contestants.append(Contestant(name, process.port(), _token(data), process))
+                    process = start(name, gateway(config, data))
+                    contestants.append(Contestant(name, process.port(), token_of(data), process))
                 elif name == PLAIN:
-                    port = _free_port()
+                    port = free_port()
                     process = start(name, _plain(provider, data, port))
                     process.listening(port)
-                    contestants.append(Contestant(name, port, _KEY, process, share=0.1))
+                    contestants.append(Contestant(name, port, KEY, process, share=0.1))
                 else:
-                    port = _free_port()
-                    process = start(name, _mitmdump(config, data, port, "never" if name == LANE else "always"))
+                    port = free_port()
+                    process = start(name, mitmdump(config, data, port, "never" if name == LANE else "always"))
                     process.port()
                     process.listening(port)
                     share = 1.0 if name == LANE else 0.1
-                    contestants.append(Contestant(name, port, _token(data), process, share))
+                    contestants.append(Contestant(name, port, token_of(data), process, share))
                 load.carry_out(Plan(contestants[-1].port, contestants[-1].token, "whole", requests=1))
             except (NoStart, Unexpected, OSError) as error:
                 skipped[name] = str(error)
@@ -191,11 +195,13 @@ def arena(folder: Path, names: Sequence[str], models: Sequence[str], limited: in
         yield Arena(load, tuple(contestants), skipped)
 
 
-def _module(name: str) -> list[str]:
+def module(name: str) -> list[str]:
+    """The command that starts a module of this package."""
     return [sys.executable, "-m", f"scripts.benchmark.{name}"]
 
 
-def _gateway(config: Path, data: Path) -> list[str]:
+def gateway(config: Path, data: Path) -> list[str]:
+    """The command that starts it, on ports that are free."""
     listen = ["--listen", "127.0.0.1:0", "--pages", "127.0.0.1:0"]
     program = [sys.executable, "-c", "from chain429.cli import main; main()"]
     return [*program, "serve", "--config", str(config), "--data-dir", str(data), *listen]
@@ -210,8 +216,8 @@ def _plain(provider: int, data: Path, port: int) -> list[str]:
     ]
 
 
-def _mitmdump(config: Path, data: Path, port: int, inspect: str) -> list[str]:
-    """mitmproxy with the addon, as a reverse proxy: over its HTTP layer, or by the relay lane."""
+def mitmdump(config: Path, data: Path, port: int, inspect: str) -> list[str]:
+    """The command that starts mitmproxy with the addon, as a reverse proxy by its HTTP layer or by the relay lane."""
     options = {
         "chain429_inspect": inspect,
         "chain429_config": config,
@@ -228,11 +234,13 @@ def _mitmdump(config: Path, data: Path, port: int, inspect: str) -> list[str]:
     ]
 
 
-def _token(data: Path) -> str:
+def token_of(data: Path) -> str:
+    """The client token of the gateway whose data that is."""
     return (data / "client-token").read_text(encoding="ascii").strip()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

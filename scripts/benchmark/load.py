@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 _PROMPT = "You are a careful assistant. Answer in full sentences, and say so when you do not know. " * 8
 _LONGEST = 60.0
-_WORD = b'"content":"word'
+WORD = b'"content":"word'
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
@@ -106,9 +106,9 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
-        seen = max(len(answer) - len(_WORD), 0)
+        seen = max(len(answer) - len(WORD), 0)
         answer += data
-        if not self._first and answer.find(_WORD, seen) >= 0:
+        if not self._first and answer.find(WORD, seen) >= 0:
             self._first = time.perf_counter()
         if self._size is None:
             head = answer.find(b"\r\n\r\n")
@@ -123,8 +123,8 @@ class Client(asyncio.Protocol):
         plan, answer = self._plan, self._answer
         if not answer.startswith(b"HTTP/1.1 200 "):
             self._fail(f"{bytes(answer[:1000])!r}")
-        elif plan.words and answer.count(_WORD) != plan.words:
-            self._fail(f"{answer.count(_WORD)} words instead of {plan.words}")
+        elif plan.words and answer.count(WORD) != plan.words:
+            self._fail(f"{answer.count(WORD)} words instead of {plan.words}")
         elif plan.attempts and b"x-chain429-attempts: %d\r\n" % plan.attempts not in answer.lower():
             self._fail(f"not {plan.attempts} attempts: {bytes(answer[:1000])!r}")
         elif self._done and not self._done.done():

@@ -1,7 +1,8 @@
 """A provider of Chat Completions that costs next to nothing: what is measured is whatever stands before it.
 
-``python -m scripts.benchmark.provider`` listens on a free port of 127.0.0.1 and prints its base URL. The model that is
-asked for says what happens (see ``Conversation``). The headers are Groq's, so that a gateway has limits to read.
+``python -m scripts.benchmark.provider [CERTIFICATE]`` listens on a free port of 127.0.0.1, over TLS if it has a
+certificate, and prints its base URL. The model that is asked for says what happens (see ``Conversation``). The headers
+are Groq's, so that a gateway has limits to read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
+import sys
 from collections.abc import Callable
 
 PACE = 0.02
@@ -72,6 +75,7 @@ class Conversation(asyncio.Protocol):
     """One connection. ``at`` calls back at a time of ``now``'s clock.
 
     Models: ``stream-N`` and ``paced-N`` stream N words, as fast as the socket takes them or one each ``PACE`` seconds;
+    ``idle`` streams one and then says nothing more;
     ``limited`` is at its limit, and so is ``limited-N`` once it is in ``spent``, as it is after one answer; any other
     answers whole.
     """
@@ -120,6 +124,8 @@ class Conversation(asyncio.Protocol):
             self._left, self._pace, self._due = int(number), 0.0 if kind == "stream" else PACE, self._now()
             self._transport.write(STREAM_HEAD + ROLE)
             self._word()
+        elif kind == "idle":
+            self._transport.write(STREAM_HEAD + ROLE + WORD)
         else:
             limited = kind == "limited" and (not number or number in self._spent)
             self._spent.add(number)
@@ -137,13 +143,17 @@ class Conversation(asyncio.Protocol):
             self._at(self._due, self._word)
 
 
-async def main() -> None:
+async def main(certificate: str = "") -> None:
+    tls = None
+    if certificate:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
     spent: set[str] = set()
-    server = await loop.create_server(lambda: Conversation(loop.time, loop.call_at, spent), "127.0.0.1", 0)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
+    server = await loop.create_server(lambda: Conversation(loop.time, loop.call_at, spent), "127.0.0.1", 0, ssl=tls)
+    print(f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from scripts.benchmark.contestants import DIRECT, GATEWAY, LANE, PLAIN, RELAY
@@ -84,11 +84,16 @@ def table(figures: Figures, skipped: Mapping[str, str]) -> str:
             cells = [_cell(figures[name].get(key), relay.get(key), scale, name) for name in names]
             lines.append(f"{title + (f' [{unit}]' if unit else ''):44}" + "".join(f"{cell:>18}" for cell in cells))
     lines += [f"{name} was skipped: {why}" for name, why in skipped.items()]
-    lines.append("")
-    for bar in bars(figures):
+    return "\n".join([*lines, "", *verdicts(bars(figures))])
+
+
+def verdicts(bars: Iterable[Bar]) -> list[str]:
+    """A line for each of ``bars``: whether it was kept, and by how much."""
+    lines: list[str] = []
+    for bar in bars:
         value = "-" if bar.value is None else f"{bar.value:.2f}"
         lines.append(f"{bar.verdict:14}{bar.title:32}{value:>8} {bar.unit}, at most {bar.limit:g}")
-    return "\n".join(lines)
+    return lines
 
 
 def _cell(value: float | None, relay: float | None, scale: float, name: str) -> str:

@@ -71,7 +71,7 @@ def test_attempts_stay_with_their_request_and_in_order(store: Store, path: Path,
 
 
 def test_totals_count_what_each_provider_did(store: Store, path: Path, records: Any) -> None:
-    store.record(records("too old", at=NOON - 1))
+    store.record(records("too old", at=NOON - 3600))
     store.record(records("served", at=NOON, tokens_in=100, tokens_out=10))
     store.record(
         records("uncounted", at=NOON, tokens_in=None, tokens_out=None, attempts=(records.failed(), records.served()))
@@ -98,7 +98,7 @@ def test_sums_of_absurd_claims_do_not_overflow(store: Store, path: Path, records
 
 
 def test_summary_is_of_all_providers(store: Store, path: Path, records: Any) -> None:
-    store.record(records("too old", at=NOON - 1, latency=99.0))
+    store.record(records("too old", at=NOON - 3600, latency=99.0))
     for number in range(1, 21):
         first = 0.1 if number % 2 else None
         store.record(records(f"req_{number}", at=NOON, latency=float(number), first_token=first))

@@ -88,12 +88,12 @@ def test_a_timeline_has_a_slot_for_each_span(log: Queries) -> None:
     ],
 )
 def test_requests_are_found_by_what_is_asked(log: Queries, wanted: Filter, found: str) -> None:
-    assert "".join(row.request.id[-1] for row in log.requests(wanted)) == found
+    assert "".join(row.request.id[-1] for row in log.search(wanted).requests) == found
 
 
 def test_pages_of_requests_follow_each_other(log: Queries) -> None:
-    first = log.requests(Filter(), 3)
-    assert [row.request.id for row in log.requests(Filter(), 9, first[-1].number)] == [
+    first = log.search(Filter(), 3).requests
+    assert [row.request.id for row in log.search(Filter(), 9, first[-1].number).requests] == [
         "req_3", "req_2", "req_1", "req_0",
     ]  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_what_is_too_old_goes_and_its_sums_stay(new_store: NewStore, records: An
     store.record(records("new", at=now))
     store.close()
     log = Queries(path)
-    assert [row.request.id for row in log.requests(Filter())] == ["new"]
+    assert [row.request.id for row in log.search(Filter()).requests] == ["new"]
     assert sum(sums.requests for sums in log.usage("chain", 0.0)) == 4
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM attempt").fetchone() == (2,)
@@ -128,7 +128,7 @@ def test_the_oldest_go_where_the_file_is_too_large(new_store: NewStore, records:
     store.open()
     store.record(records())
     store.close()
-    assert Queries(path).requests(Filter()) == []
+    assert Queries(path).search(Filter()).requests == []
 
 
 def test_an_older_log_is_summed_up_when_it_is_brought_up_to_date(path: Path, new_store: NewStore, records: Any) -> None:
@@ -143,6 +143,12 @@ def test_an_older_log_is_summed_up_when_it_is_brought_up_to_date(path: Path, new
         for column in ("tokens_cached", "cost", "currency", "list_cost", "list_model", "list_currency", "priced"):
             connection.execute(f"ALTER TABLE request DROP COLUMN {column}")
         connection.execute("DELETE FROM migration WHERE name = 'm0003_costs_and_hours'")
+        connection.commit()
+    new_store().open()
+    assert Queries(path).usage("provider", HOUR, HOUR + 3600) == before
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE day")
+        connection.execute("DELETE FROM migration WHERE name = 'm0004_days'")
         connection.commit()
     new_store().open()
     assert Queries(path).usage("provider", 0.0) == before
@@ -170,10 +176,11 @@ def test_a_page_goes_on_where_the_one_before_ended(new_store: NewStore, records:
         store.record(records(id, at=at))
     store.close()
     log = Queries(path)
-    listed, before = [], None
-    while page := log.requests(Filter(), 1, before):
-        listed += [row.request.id for row in page]
-        before = page[-1].number
+    page = log.search(Filter(), 1)
+    listed = [page.requests[0].request.id]
+    while page.older is not None:
+        page = log.search(Filter(), 1, page.older)
+        listed += [row.request.id for row in page.requests]
     assert listed == ["third", "last", "second", "first"]
 
 

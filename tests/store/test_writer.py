@@ -18,6 +18,10 @@ from chain429.store.queries import Queries
 from chain429.store.writer import Store
 
 NewStore = Callable[..., Store]
+LOCKED = (
+    "The request log can't be written: another program has locked it. Requests go on; the last 10,000 of them are "
+    "written down as soon as that works again."
+)
 
 
 def ids(path: Path) -> list[str]:
@@ -136,7 +140,7 @@ def test_a_locked_database_is_tried_again(path: Path, new_store: NewStore, recor
         other.execute("BEGIN IMMEDIATE")
         store.record(records("req_1"))
         assert not store.flush()
-        assert store.failure == f"the request log {path} can't be written: database is locked"
+        assert store.failure == LOCKED
         store.record(records("req_2"))
         assert not store.flush()
         other.execute("ROLLBACK")
@@ -174,8 +178,8 @@ def test_a_corrupt_file_is_moved_aside(path: Path, new_store: NewStore, records:
     path.write_bytes(b"this is no database, and long enough for SQLite to look at" * 50)
     store = new_store()
     store.open()
-    aside = path.with_name("log.db.corrupt-1750000000")
-    assert store.failure == f"the request log was damaged; it was moved to {aside} and a new one begun"
+    aside = path.with_name("log.db.corrupt-2025-06-15T150640Z")
+    assert store.failure == f"The request log was damaged; it was set aside as {aside.name} and a new one begun."
     assert aside.read_bytes().startswith(b"this is no database")
     store.record(records())
     assert store.flush()
@@ -197,7 +201,7 @@ def test_a_file_that_breaks_while_it_is_written_is_moved_aside(path: Path, new_s
     assert not store.flush()
     assert store.flush()
     assert ids(path) == ["req_1"]
-    assert str(path.with_name("log.db.corrupt-1750000000")) in (store.failure or "")
+    assert "log.db.corrupt-2025-06-15T150640Z" in (store.failure or "")
 
 
 def test_a_deleted_file_is_made_anew(path: Path, new_store: NewStore, records: Any) -> None:
@@ -377,7 +381,7 @@ def test_what_is_kept_waits_for_a_locked_database_and_the_newest_wins(
         store.keep("learned", "old")
         store.keep("other", "as it was")
         assert not store.flush()
-        assert store.failure == f"the request log {path} can't be written: database is locked"
+        assert store.failure == LOCKED
         store.keep("learned", "new")
         store.record(records())
         assert not store.flush()
@@ -422,7 +426,7 @@ def test_what_can_not_be_kept_holds_up_nothing(path: Path, new_store: NewStore, 
     store.keep("learned", float("nan"))
     store.record(records())
     assert store.flush()
-    assert store.failure == "what was learned of limits can't be kept over a restart (ValueError)"
+    assert store.failure == "What was learned of limits can't be kept over a restart (ValueError)."
     assert store.dropped == 0
     assert ids(path) == ["req_1"]
     assert store.kept("learned") == 1
