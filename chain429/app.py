@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import sys
+import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chain429 import __version__, log
+from chain429 import __version__, folders, log
 from chain429.clock import Clock
-from chain429.config import DEFAULT_CHAIN, Config, is_loopback, load, parse
+from chain429.config import DEFAULT_CHAIN, OBSERVE, Config, is_loopback, load, parse
 from chain429.config_file import ConfigFile, Document, Edit
-from chain429.engine import Engine
+from chain429.engine import Call, Engine, Reply
 from chain429.errors import ConfigError, RequestError, StartError
 from chain429.memory import Memory
 from chain429.models import ModelLists
@@ -35,11 +35,15 @@ from chain429.store.queries import Queries
 from chain429.store.writer import Store
 from chain429.upstream import HttpUpstream, Upstream
 from chain429.vault import MASTER_KEY, Vault
+from chain429.warmth import Warmth
 from chain429.web.api import Api
 from chain429.web.auth import Doors, Peer, digest, kept_token
+from chain429.web.covered import Handover, Origin, Taken
 from chain429.web.own import OwnKeys
 from chain429.web.pages import pages_app
 from chain429.web.server import Listener, api_runner, pages_runner
+from chain429.web.through import Through
+from chain429.wire.via import mark
 
 _log = logging.getLogger("chain429.app")
 
@@ -70,31 +74,13 @@ class Options:
 
 
 def find_config(options: Options, environ: Mapping[str, str]) -> Path | None:
-    """``--config``, ``$CHAIN429_CONFIG``, ``./chain429.yaml``, the user's configuration folder; None where none is."""
-    told = options.config or (Path(environ["CHAIN429_CONFIG"]) if environ.get("CHAIN429_CONFIG") else None)
-    if told:
-        return told.expanduser()
-    usual = (Path("chain429.yaml"), _user_folder(environ, "XDG_CONFIG_HOME", ".config") / "chain429.yaml")
-    return next((path for path in usual if path.is_file()), None)
-
-
-def new_config(environ: Mapping[str, str]) -> Path:
-    """Where a file is made that is not there yet: in the user's configuration folder."""
-    return _user_folder(environ, "XDG_CONFIG_HOME", ".config") / "chain429.yaml"
+    """See ``folders.find_config``."""
+    return folders.find_config(options.config, environ)
 
 
 def data_folder(options: Options, environ: Mapping[str, str]) -> Path:
-    """``--data-dir``, ``$CHAIN429_DATA_DIR``, or the user's data folder."""
-    told = options.data_dir or (Path(environ["CHAIN429_DATA_DIR"]) if environ.get("CHAIN429_DATA_DIR") else None)
-    return told.expanduser() if told else _user_folder(environ, "XDG_DATA_HOME", ".local/share")
-
-
-def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> Path:
-    if environ.get(variable):
-        return Path(environ[variable]) / "chain429"
-    if sys.platform == "win32" and environ.get("APPDATA"):
-        return Path(environ["APPDATA"]) / "chain429"
-    return Path.home() / usual / "chain429"
+    """See ``folders.data_folder``."""
+    return folders.data_folder(options.data_dir, environ)
 
 
 def running_pages(data: Path) -> str | None:
@@ -120,8 +106,9 @@ class App:
     """Everything that runs. Made by ``launch``; ``stop`` ends it, letting requests under way finish first.
 
     ``proxied`` holds the proxy's open connections to the API, which it vouches for, ``relayed`` those among them whose
-    requests it has not looked at; ``new_admin`` tells that the
-    admin token was made at this start."""
+    requests it has not looked at, with where these were going, ``handed`` what it took out of others; it sets
+    ``refusal``, which says why nobody is taken to an IP address and port. ``new_admin`` tells that the admin token was
+    made at this start."""
 
     def __init__(
         self,
@@ -138,10 +125,13 @@ class App:
         simulator: Simulator | None = None,
     ) -> None:
         self.config = config
+        self._configured_hosts = config.proxy_hosts
         self.path = path
         self.data = data
         self.proxied: set[Peer] = set()
-        self.relayed: set[Peer] = set()
+        self.relayed: dict[Peer, Origin] = {}
+        self.handed = Handover[Taken]()
+        self.refusal: Callable[[str, int], str | None] = lambda host, port: None
         self.client_token, _ = kept_token(data / "client-token", "c429_")
         self.admin_token, self.new_admin = kept_token(data / "admin-token", "c429admin_")
         self.redact = redact
@@ -155,13 +145,16 @@ class App:
         self.lists = ModelLists(self.store, clock, self._relist)
         self.simulator = simulator
         self.vault = vault
-        self.file = ConfigFile(path or new_config(environ), self._checked, self._first_text)
+        self.file = ConfigFile(path or folders.new_config(environ), self._checked, self._first_text)
         self._options = options
         self._environ = environ
         self._editing = asyncio.Lock()
         self._clock = clock
         self._started = clock.now()
-        self._http = HttpUpstream(clock) if upstream is None else None
+        self._via = mark(secrets.token_hex(4))
+        self._http = HttpUpstream(clock, self._via) if upstream is None else None
+        # A pool of its own: its connections are made for whoever uses the proxy.
+        self._through = HttpUpstream(clock, self._via, self._refused)
         self.log = log.RequestLog(self.store, _soon)
         self.engine = Engine(config, self.ledger, upstream or self._http_upstream(), self.log, clock, self.redact)
         self._own_keys = OwnKeys()
@@ -182,7 +175,14 @@ class App:
             self.relayed,
             trust_loopback=self.config.trust_loopback,
             own_keys=self._own_keys,
+            handed=self.handed,
         )
+
+    def _refused(self, host: str, port: int) -> str | None:
+        return self.refusal(host, port)
+
+    def _is_token(self, text: str) -> bool:
+        return self._doors.is_token(text)
 
     def knows(self, headers: Mapping[str, str]) -> bool:
         """Whether a client token is among these headers."""
@@ -202,6 +202,7 @@ class App:
                 self._relist()
             if self._http:
                 await self._http.open()
+            await self._through.open()
             api = Api(
                 self.engine,
                 lambda: self.config,
@@ -210,6 +211,8 @@ class App:
                 self._clock,
                 self.health,
                 f"it is kept in {self.data / 'client-token'}",
+                self._via,
+                Through(self._through, lambda: self.config, self._is_token, self.log, self._clock),
             )
             host, port = _address(self._options.listen) or self.config.listen
             runner = api_runner(api.handle, max_body=self.config.max_body, drain=self._options.drain)
@@ -232,7 +235,7 @@ class App:
         assert self.api
         app = pages_app(
             self.status,
-            Queries(self.store.path),
+            Queries(self.store.path, on_damage=self.store.suspect),
             self.store,
             digest(self.admin_token),
             self._clock,
@@ -242,6 +245,7 @@ class App:
             gateway=self,
             api_url=f"{self.api.url}/v1",
             priced=list_prices().checked,
+            token_file=str(self.data / "client-token"),
         )
         listener = await Listener.start(pages_runner(app, drain=1.0), host, port, "the pages' server")
         with suppress(OSError):  # whoever looks for it there will say that nothing is running
@@ -265,6 +269,7 @@ class App:
         self._tasks.clear()
         if self._http:
             await self._http.close()
+        await self._through.close()
         if self.simulator:
             await self.simulator.stop()
             self.simulator = None
@@ -340,6 +345,7 @@ class App:
             _log.warning("a changed 'listen' or 'pages' takes effect at the next start")
         begins = self.config.simulated and not config.simulated
         self.config = config = self.lists.adopt(config)
+        self._configured_hosts = config.proxy_hosts
         self.redact.know(_revealed(config))
         self.ledger.configure(config.breaker, config.providers.values())
         self.memory.adopt(config)
@@ -358,8 +364,10 @@ class App:
 
     def _lasting(self) -> list[Coroutine[Any, Any, None]]:
         """What goes on while there are real providers."""
-        lists = [self.lists.run(self._http)] if self._http else []
-        return [self.memory.run(), *lists]
+        if self._http is None:
+            return [self.memory.run()]
+        warmth = Warmth(self._http, lambda: self.config, self._clock)
+        return [self.memory.run(), self.lists.run(self._http), warmth.run()]
 
     def clear(self, name: str, credential: str | None = None) -> tuple[str, ...]:
         """Forget what speaks against the target ``provider/model``, with one of its credentials or with all of them.
@@ -386,6 +394,27 @@ class App:
         self.engine.reset_breaker(provider)
         _log.info("the circuit breaker was closed by hand: %s", provider)
 
+    def switch(self, chain: str, host: str | None = None) -> tuple[str, ...]:
+        """Have requests that come to the proxy for a covered ``host``, or for all that are not observed, go down
+        ``chain``; empty: where the configuration sends them. A configuration that is loaded anew undoes it.
+
+        Returns the hosts. Raises RequestError where there is no such chain or no such host."""
+        config = self.config
+        if chain and chain not in config.chains:
+            raise RequestError(f"There is no chain {chain!r}. There are: {', '.join(config.chains)}.", status=404)
+        hosts = config.proxy_hosts
+        if host is not None and host not in hosts:
+            raise RequestError(f"The host {host!r} is not covered. Covered are: {', '.join(hosts)}.", status=404)
+        meant = [name for name, use in hosts.items() if name == host or (host is None and use != OBSERVE)]
+        uses = {name: chain or self._configured_hosts[name] for name in meant}
+        self.config = dataclasses.replace(config, proxy_hosts={**hosts, **uses})
+        _log.info("switched by hand: %s to %s", ", ".join(meant), chain or "what is configured")
+        return tuple(meant)
+
+    async def ask(self, call: Call) -> Reply:
+        """See ``Engine.run``."""
+        return await self.engine.run(call)
+
     async def get(self, url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109
         """See ``HttpUpstream.get``."""
         return await self._http_upstream().get(url, headers, timeout)
@@ -407,7 +436,7 @@ class App:
                      for name in open_breakers]  # fmt: skip
         problems += self.lists.missing
         if self.store.failure:
-            problems.append(f"The request log can't be written: {self.store.failure}")
+            problems.append(self.store.failure)
         return Status(
             healthy=not problems,
             problems=tuple(self.redact(problem) for problem in problems),
@@ -436,6 +465,7 @@ class App:
             "version": __version__,
             "uptime": round(now - self._started),
             "simulated": status.simulated,
+            "log": self.store.failure or "ok",
             "chains": {
                 chain.name: {
                     "targets": sum(len(tier) for tier in chain.tiers),
@@ -533,7 +563,8 @@ def banner(app: App, proxy: str | None, reverse: Iterable[str] = ()) -> str:
         f"           the admin token is kept in {app.data / 'admin-token'}",
     ]
     if proxy:
-        lines.append(f"  proxy    {proxy} (as HTTPS_PROXY; serves {', '.join(config.proxy_hosts)})")
+        hosts = [f"{host} (observed)" if use == OBSERVE else host for host, use in config.proxy_hosts.items()]
+        lines.append(f"  proxy    {proxy} (as HTTPS_PROXY; serves {', '.join(hosts)})")
     lines += [f"  reverse  {url}/v1 (as base URL)" for url in reverse]
     lines += [
         f"  token    {app.client_token}",

@@ -1,4 +1,4 @@
-"""The command line: ``chain429 serve | simulate | check | quota | version``."""
+"""The command line: ``chain429 serve | simulate | check | quota | version``, and those of ``launch/commands``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from chain429.clock import SystemClock
 from chain429.config import Config, load
 from chain429.errors import Chain429Error, ConnectFailed, UpstreamError
 from chain429.inquiry import inquire
+from chain429.launch.commands import COMMANDS
 from chain429.redact import Redactor
 from chain429.simulator import Simulator
 from chain429.upstream import HttpUpstream
@@ -46,6 +47,10 @@ def main() -> None:
     One OpenAI-compatible endpoint in front of an ordered chain of providers: when one is at its limit or fails, the
     next one answers. 'mitmdump -s addons/chain429.py' runs the same with an intercepting proxy.
     """
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from chain429.clock import Clock
 from chain429.config import Config, Endpoint
 from chain429.errors import ConnectFailed, TimedOut, UpstreamError, WireError
+from chain429.observer import Observed, ObservedAnswer, Observer, Sent
 from chain429.routing.affinity import Affinity
 from chain429.routing.capacity import Capacities
 from chain429.routing.chain import Chain, Provider, Target, is_callers
@@ -28,6 +29,7 @@ from chain429.routing.limits import Lease, Need
 from chain429.routing.line import Grant, Line, Waiter
 from chain429.routing.outcome import SERVED, Kind, Outcome, Step, classify, of_path
 from chain429.routing.walk import Walk
+from chain429.store.bodies import Bodies
 from chain429.store.records import AttemptRecord, Recorder, RequestRecord
 from chain429.upstream import MAX_ANSWER, MAX_ERROR_BODY, USER_AGENT, Answer, Upstream, UpstreamRequest
 from chain429.wire.conversation import Conversation
@@ -61,7 +63,8 @@ _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_
 class Call:
     """One request on its way. ``at`` is Unix seconds, ``started`` the monotonic clock at its arrival; ``patience`` is
     how many seconds it may wait in all for a target to free, None for as many as are configured; ``session`` is what a
-    header says that it belongs to, empty for nothing; ``own`` is the key that it brings for a provider."""
+    header says that it belongs to, empty for nothing; ``own`` is the key that it brings for a provider; ``via`` are the
+    marks that are sent on with it, where there are others than our own."""
 
     id: str
     request: ClientRequest
@@ -77,6 +80,9 @@ class Call:
     calls: int = 0
     lost: tuple[str, ...] = ()
     own: OwnKey | None = None
+    via: str = ""
+    observed: Observed | None = None  # the attempt under way, while somebody looks
+    bodies: Bodies | None = None  # takes the answer, where the log is to keep it
 
 
 class Reply(NamedTuple):
@@ -90,9 +96,11 @@ class Reply(NamedTuple):
 class _Served(NamedTuple):
     """An attempt that came to the commit point."""
 
+    provider: Provider
     target: Target
     lease: Lease
     began: float
+    at: float  # when the answer's head came, Unix seconds
     answer: Answer | None  # still open: the stream goes on
     stream: AnswerStream | None
     seen: Seen
@@ -120,10 +128,15 @@ class Engine:
         self._line = Line(ledger)
         self._affinity = Affinity()
         self._capacities = Capacities(ledger)
+        self._observer: Observer | None = None
 
     def adopt(self, config: Config) -> None:
         self._config = config
         self._capacities.forget()
+
+    def observe(self, observer: Observer | None) -> None:
+        """From now on tell ``observer`` of each attempt that begins; None: nobody."""
+        self._observer = observer
 
     def clear(self, targets: Iterable[Target]) -> None:
         """A user says that these targets are fine: forget what speaks against them. Whoever waits may have them."""
@@ -275,6 +288,7 @@ class Engine:
         began = self._clock.monotonic()
         call.calls += 1
         answer: Answer | None = None
+        at = 0.0
         limit = endpoint.timeouts.first_event if call.request.stream else endpoint.timeouts.answer
         try:
             async with self._clock.timeout(min(limit, left)):
@@ -282,10 +296,13 @@ class Engine:
                 side = _side(endpoint, provider, target.model)
                 exchange = translate(call.request, side, refused, call.id, int(call.at))
                 call.lost = exchange.lost
-                answer = await self._upstream.send(_outgoing(call, exchange, endpoint, target))
-                now = self._clock.now()
-                self._ledger.observe(lease, read_headers(provider.family, answer.headers, now), now)
-                result = await self._judge(call, provider, target, exchange, answer, lease, began)
+                outgoing = _outgoing(call, exchange, endpoint, target)
+                if self._observer is None:
+                    answer = await self._upstream.send(outgoing)
+                else:
+                    answer = await self._observed(self._observer, call, target, outgoing)
+                at = self._clock.now()
+                result = await self._judge(call, provider, target, exchange, answer, lease, began, at)
         except TimeoutError:
             phase, seconds = ("first event" if call.request.stream else "answer", limit)
             result = _failed(TimedOut(*(("deadline", left) if left < limit else (phase, seconds))))
@@ -294,8 +311,13 @@ class Engine:
         except BaseException:
             if answer is not None:
                 answer.close()
+                self._observe(provider, lease, answer, at)
             self._learn(call, lease, _CANCELLED, began, (None, None))
             raise
+        if isinstance(result, _Served) and result.answer is not None:
+            return result  # What its headers say is read while the client has its first words.
+        if answer is not None:
+            self._observe(provider, lease, answer, at)
         if isinstance(result, _Served):
             return result
         if answer is not None:
@@ -304,6 +326,17 @@ class Engine:
             result = replace(result, reason=call.own.hide(result.reason))
         self._learn(call, lease, result, began, (None, None))
         return result
+
+    def _observe(self, provider: Provider, lease: Lease, answer: Answer, at: float) -> None:
+        """Learn what the answer's headers say of the limits, before the lease ends."""
+        self._ledger.observe(lease, read_headers(provider.family, answer.headers, at), at)
+
+    async def _observed(self, observer: Observer, call: Call, target: Target, outgoing: UpstreamRequest) -> Answer:
+        request = call.request
+        call.observed = observer.begins(
+            Sent(call.id, call.calls, call.chain.name, target, outgoing, request.stream, call.own)
+        )
+        return ObservedAnswer(await self._upstream.send(outgoing), call.observed)
 
     async def _judge(
         self,
@@ -314,6 +347,7 @@ class Engine:
         answer: Answer,
         lease: Lease,
         began: float,
+        at: float,
     ) -> _Served | Outcome:
         """Read an answer up to the commit point."""
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -331,7 +365,7 @@ class Engine:
             await answer.finish()
             seen, out = exchange.answer(body)
             if seen.error is None and seen.meaningful:
-                return _Served(target, lease, began, None, None, seen, out)
+                return _Served(provider, target, lease, began, at, None, None, seen, out)
             return self._in_answer(call, provider, answer, seen)
         if kind in ("application/json", "text/html"):
             body = await answer.read(MAX_ERROR_BODY)
@@ -347,12 +381,12 @@ class Engine:
             if stream.seen.error is not None:
                 return self._in_answer(call, provider, answer, stream.seen)
             if stream.seen.meaningful:
-                return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
+                return _Served(provider, target, lease, began, at, answer, stream, stream.seen, b"".join(held))
             if stream.seen.ended:
                 break
         held.append(stream.close())
         if stream.seen.meaningful and stream.seen.error is None:
-            return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
+            return _Served(provider, target, lease, began, at, answer, stream, stream.seen, b"".join(held))
         return self._in_answer(call, provider, answer, stream.seen)
 
     def _in_answer(self, call: Call, provider: Provider, answer: Answer, seen: Seen) -> Outcome:
@@ -366,6 +400,8 @@ class Engine:
 
     def _serve(self, call: Call, served: _Served, endpoint: Endpoint) -> Reply:
         if served.answer is None or served.stream is None:
+            if call.bodies is not None:
+                call.bodies.answer(served.body)
             self._finish(call, served, SERVED, self._clock.monotonic())
             headers = self._served_headers(call, served.target)
             headers["content-type"] = "application/json"
@@ -417,8 +453,14 @@ class Engine:
         if self._line:
             self._line.serve(now, freed=True)
         target = lease.target
-        reason = outcome.reason if outcome is SERVED else self._redact(outcome.reason)
+        if outcome is SERVED:
+            reason = f"without {', '.join(call.lost)}" if call.lost else ""
+        else:
+            reason = self._redact(outcome.reason)
         _log.debug("%s %s: %s: %s", call.id, target, outcome.kind, reason)
+        if call.observed is not None:
+            call.observed.ended(outcome, reason)
+            call.observed = None
         call.attempts.append(
             AttemptRecord(
                 provider=target.provider,
@@ -450,8 +492,11 @@ class Engine:
                 headers["retry-after"] = str(min(max(wait, _SHORTEST_RETRY), _LONGEST_RETRY))
             if soonest is None or soonest - now > _POINTLESS_RETRY:
                 headers["x-should-retry"] = "false"
+        body = call.request.dialect.error(problem)
+        if call.bodies is not None:
+            call.bodies.answer(body)
         self._record(call, None, None, problem.status, "exhausted", error=problem.message)
-        return Reply(problem.status, headers, call.request.dialect.error(problem))
+        return Reply(problem.status, headers, body)
 
     def _problem(
         self,
@@ -537,6 +582,7 @@ class Engine:
                 error=error,
                 attempts=tuple(call.attempts),
                 tokens_cached=cached,
+                bodies=call.bodies,
             )
         )
 
@@ -557,6 +603,10 @@ class Stream:
         self._idle = idle
         self._waited = 0.0  # for the provider's next bytes, as yet
         self._held = served.body
+        self._bodies = call.bodies
+        if self._bodies is not None:
+            self._bodies.answer(served.body)
+        self._observed = False
         self._first_token = engine._clock.monotonic()
         self._open = True
 
@@ -565,6 +615,7 @@ class Stream:
         if self._held:
             held, self._held = self._held, b""
             return held
+        self._observe()
         stream, clock = self._stream, self._engine._clock
         began = now = clock.monotonic()
         try:
@@ -583,6 +634,8 @@ class Stream:
                     return self._call.request.dialect.keep_alive
                 self._waited = 0.0
                 out = stream.feed(chunk) if chunk else stream.close()
+                if self._bodies is not None:
+                    self._bodies.answer(out)
                 if stream.seen.error is not None:
                     return out + self._broken("the provider reported an error in the middle of its answer")
                 if not chunk and not stream.seen.complete:
@@ -608,6 +661,8 @@ class Stream:
         # The answer had come to its end already, only the connection had not.
         self._answer.close()
         rest = self._stream.close()
+        if self._bodies is not None:
+            self._bodies.answer(rest)
         self._end(SERVED)
         return rest
 
@@ -619,7 +674,6 @@ class Stream:
             told = failure_in_answer(error.error if own is None else own.hide_in(error.error))
             reason = f"{reason}: {told.message or 'it did not say which'}"
         reason = self._engine._redact(reason)
-        self._end(Outcome.of(Kind.BROKEN, reason, status=200))
         target = self._served.target
         problem = Problem(
             502,
@@ -628,10 +682,21 @@ class Stream:
             "stream_broken",
             details={"request_id": self._call.id, "provider": target.provider, "model": target.model},
         )
-        return self._stream.fail(problem)
+        failed = self._stream.fail(problem)
+        if self._bodies is not None:
+            self._bodies.answer(failed)
+        self._end(Outcome.of(Kind.BROKEN, reason, status=200))
+        return failed
+
+    def _observe(self) -> None:
+        if not self._observed:
+            self._observed = True
+            served = self._served
+            self._engine._observe(served.provider, served.lease, self._answer, served.at)
 
     def _end(self, outcome: Outcome) -> None:
         self._open = False
+        self._observe()
         self._engine._finish(self._call, self._served, outcome, self._first_token)
 
 
@@ -702,7 +767,7 @@ def _unfit(chain: Chain, outcomes: Mapping[Target, Outcome], waits: Mapping[Targ
 
 def _outgoing(call: Call, exchange: Exchange, endpoint: Endpoint, target: Target) -> UpstreamRequest:
     if call.own is not None and target.credential == endpoint.passing:
-        native = endpoint.vendor and call.request.dialect.name == endpoint.dialect
+        native = endpoint.vendor and call.request.dialect.provider == endpoint.dialect
         shown = call.own.headers(endpoint.auth, native=native)
     else:
         shown = endpoint.authorization(target.credential)
@@ -715,6 +780,8 @@ def _outgoing(call: Call, exchange: Exchange, endpoint: Endpoint, target: Target
         **endpoint.headers,
         **shown,
     }
+    if call.via:
+        headers["via"] = call.via
     return UpstreamRequest(endpoint.base_url + exchange.path, headers, exchange.body, endpoint.timeouts.connect)
 
 

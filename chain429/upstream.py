@@ -6,15 +6,18 @@ configured host only."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import socket
-from collections.abc import Mapping
+from asyncio import sslproto
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
 import aiohttp
+from yarl import URL
 
 from chain429.clock import Clock
 from chain429.errors import ConnectFailed, Cut, StartError, UpstreamError
@@ -161,30 +164,28 @@ class _Dials:
 _dials: ContextVar[_Dials | None] = ContextVar("_dials", default=None)
 
 
-def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    dials = _dials.get()
-    if dials:
-        dials.seen = True
-    family, kind, protocol, *_ = address
-    return socket.socket(family, kind, protocol)
-
-
 @functools.lru_cache(maxsize=64)
 def _limits(connect: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
 class HttpUpstream:
-    """See ``Upstream``. ``open`` first, within the event loop that will use it; ``close`` last."""
+    """See ``Upstream``. ``open`` first, within the event loop that will use it; ``close`` last. ``via`` is the mark on
+    every request that has no other; see ``wire.via``. ``refusal`` says why no connection may be made to an IP address
+    and port, None where it may: it is asked about each one that a name turns out to have."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, via: str = "", refusal: Callable[[str, int], str | None] | None = None) -> None:
         self._clock = clock
+        self._via = via
+        self._refusal = refusal
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
+        # asyncio sets 256 kB aside for each TLS connection: 125 MB for 500 streams that say a word now and then.
+        sslproto.SSLProtocol.max_size = 8 * 1024
         self._session = aiohttp.ClientSession(
             # No limit of our own: the providers' limits are what counts.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=90, ttl_dns_cache=60, socket_factory=_new_socket),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=90, ttl_dns_cache=60, socket_factory=self._dial),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
@@ -193,6 +194,7 @@ class HttpUpstream:
             max_line_size=32768,
             max_field_size=32768,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            headers={"via": self._via} if self._via else None,
         )
 
     async def send(self, request: UpstreamRequest) -> Answer:
@@ -219,6 +221,51 @@ class HttpUpstream:
             timeout=_limits(request.connect_timeout),
         )
 
+    async def forward(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | AsyncIterable[bytes] | None,
+        connect_timeout: float,
+    ) -> Answer:
+        """Any request, as it is; the answer as soon as its head has come. Raises UpstreamError."""
+        if self._session is None:
+            raise StartError("the upstream client is not open")
+
+        async def send(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
+            return await session.request(
+                method,
+                URL(url, encoded=True),
+                data=body,
+                headers=headers,
+                skip_auto_headers=("Content-Type",),
+                allow_redirects=False,
+                timeout=_limits(connect_timeout),
+            )
+
+        with _MAPPED:
+            dials = _Dials()
+            _dials.set(dials)
+            try:
+                response = await send(self._session)
+            except (aiohttp.ServerDisconnectedError, ConnectionError):
+                # As above; but a body that came in pieces is gone.
+                if dials.seen or not (body is None or isinstance(body, bytes)):
+                    raise
+                response = await send(self._session)
+        return HttpAnswer(response, self._clock)
+
+    def _dial(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        dials = _dials.get()
+        if dials:
+            dials.seen = True
+        family, kind, protocol, _, where = address
+        reason = self._refusal(str(where[0]), int(where[1])) if self._refusal else None
+        if reason:
+            raise PermissionError(errno.EACCES, reason)
+        return socket.socket(family, kind, protocol)
+
     async def get(self, url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109
         """A small GET, such as a list of models: its status and its whole body. Raises UpstreamError."""
         if self._session is None:
@@ -227,6 +274,15 @@ class HttpUpstream:
             limit = aiohttp.ClientTimeout(total=timeout)
             async with self._session.get(url, headers=headers, allow_redirects=False, timeout=limit) as response:
                 return response.status, await HttpAnswer(response, self._clock).read(_MAX_SMALL)
+
+    async def warm(self, url: str, connect_timeout: float) -> None:
+        """See that a connection to that host is kept, making one if there is none. Raises UpstreamError."""
+        if self._session is None or self._session.connector is None:
+            raise StartError("the upstream client is not open")
+        with _MAPPED:
+            # It is never sent: the connector only reads off it whereto.
+            whereto = aiohttp.ClientRequest("HEAD", URL(url))
+            (await self._session.connector.connect(whereto, [], _limits(connect_timeout))).release()
 
     async def close(self) -> None:
         if self._session is not None:

@@ -7,6 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from chain429.app import App, Options, banner, data_folder, find_config, launch, running_pages, templates_folder
@@ -19,6 +20,7 @@ from chain429.routing.outcome import Kind, Outcome
 from chain429.simulator import Simulator
 from tests.fakes import FakeClock
 
+HELLO = [{"role": "user", "content": "Hello"}]
 CONFIG = """
 providers: {home: {base_url: http://127.0.0.1:9/v1}}
 chains: {default: [home/qwen3]}
@@ -308,3 +310,30 @@ async def test_what_the_simulator_taught_is_not_kept(tmp_path: Path, monkeypatch
     spend(app, now + 600)
     await app.stop()
     assert app.store.kept(LEARNED) is None
+
+
+async def test_a_provider_that_is_the_gateway_itself_is_passed_over(tmp_path: Path) -> None:
+    simulator = Simulator()
+    await simulator.start()
+    app = await start(tmp_path, f"trust_loopback: true\n{CONFIG}")
+    try:
+        assert app.api
+        (tmp_path / "chain429.yaml").write_text(
+            f"""
+trust_loopback: true
+providers: {{itself: {{base_url: {app.api.url}/v1}}, home: {{base_url: {simulator.base_url("generic")}}}}}
+chains: {{default: [itself/default, home/qwen3]}}
+"""
+        )
+        assert app.reload()
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(f"{app.api.url}/v1/chat/completions", json={"model": "default", "messages": HELLO}) as answer,
+        ):
+            assert answer.status == 200
+            assert (answer.headers["x-chain429-provider"], answer.headers["x-chain429-attempts"]) == ("home", "2")
+        breaker = app.ledger.breaker("itself")
+        assert "go round for ever" in breaker.last_reason
+    finally:
+        await app.stop()
+        await simulator.stop()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def providers(section: str) -> str:
     return f"providers:\n  x: {section}\nchains: {{default: [x/m]}}\n"
 
 
+PLAIN = "providers: {a: {base_url: http://a.test/v1}}\nchains: {default: [a/m]}\n"
 SMALL = "providers: {groq: }\nchains: {default: [groq/m]}\n"
 
 
@@ -432,6 +434,12 @@ def test_every_fault_is_told_at_once() -> None:
         (SMALL + f"max_body: -0x{'f' * 9999}", "3: max_body: must be at least 1024 (it is a huge number)"),
         (SMALL + "aliases: {a: !!python/name:os.system x}", "3: aliases.a: the tag"),
         (SMALL + "proxy: {hosts: [https://api.openai.com]}", "3: proxy.hosts.0: a host such as api.openai.com"),
+        (SMALL + "proxy: {hosts: {a.b/c: }}", "3: proxy.hosts.a.b/c: a host such as api.openai.com was expected"),
+        (
+            SMALL + "proxy:\n  hosts:\n    a.test: observ",
+            "5: proxy.hosts.a.test: no chain is named 'observ', and it is not 'observe': did you mean 'observe'?",
+        ),
+        (SMALL + "proxy: {hosts: 5}", "3: proxy.hosts: names with values were expected here"),
         ("providers: {groq: }\nchains: {default: [1]}", "2: chains.default.0: 'provider/model' was expected"),
         ("providers: {groq: }\nchains: {fast: [groq/m]}", "2: chains: a chain named 'default' is needed"),
         ("providers: {groq: }\nchains: {default: [groq/m, groq/m]}", "2: chains.default.1: 'groq/m' is there twice"),
@@ -534,6 +542,8 @@ def test_either_name_of_a_key_will_do_and_the_usual_one_goes_first() -> None:
     assert found({"GOOGLE_API_KEY": "two"}) == ["gemini/GOOGLE_API_KEY"]
     assert found({"GOOGLE_API_KEY": "two", "GEMINI_API_KEY": "one"}) == ["gemini/GEMINI_API_KEY"]
     assert found({"GOOGLE_API_KEY": "two", "GEMINI_API_KEY": " \n"}) == ["gemini/GOOGLE_API_KEY"]
+    # A client's settings, by which it finds the gateway.
+    assert found({"OPENAI_API_KEY": "c429_token", "GROQ_API_KEY": "one"}) == ["groq/GROQ_API_KEY"]
     assert found({"CLOUDFLARE_API_TOKEN": "one"}) == []
     assert found({"CLOUDFLARE_API_TOKEN": "one", "CLOUDFLARE_ACCOUNT_ID": "a"}) == ["cloudflare/CLOUDFLARE_API_TOKEN"]
     assert found({"GROQ_API_KEY": "  "}) == []
@@ -616,3 +626,45 @@ def test_trust_in_this_machine_is_off_and_told_where_it_is_on() -> None:
     assert config.warnings == (
         "chain429.yaml:3: trust_loopback: every program on this machine may use the API without a token",
     )
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ("[A.test., b.test]", {"a.test": "", "b.test": ""}),
+        ("a.test", {"a.test": ""}),
+        ("{A.test: default, b.test: observe, c.test: }", {"a.test": "default", "b.test": "observe", "c.test": ""}),
+    ],
+)
+def test_covered_hosts_stand_alone_or_with_what_becomes_of_them(hosts: str, expected: dict[str, str]) -> None:
+    config = parse(f"{PLAIN}proxy: {{hosts: {hosts}}}", {})
+    assert config.proxy_hosts == expected
+    assert config.directs is any(expected.values())
+    assert replace(config, proxy_hosts={"a.test": "default"}).directs
+
+
+def test_a_hosts_chain_goes_before_aliases_but_not_before_what_is_named() -> None:
+    config = parse(
+        """
+providers: {a: {base_url: http://a.test/v1}}
+chains: {default: [a/big], fast: [a/small]}
+aliases: {gpt-4o: default}
+strict: true
+proxy: {hosts: {api.openai.com: fast, b.test: observe, c.test: }}
+""",
+        {},
+    )
+
+    def chain(model: str, host: str, *, named: bool = False) -> str | None:
+        found = config.resolve(model, host=host, named=named)
+        return found.name if found else None
+
+    for model in ("gpt-4o", "anything", "fast"):
+        assert chain(model, "api.openai.com") == "fast"
+    assert chain("default", "api.openai.com") == "default"
+    assert chain("a/other", "api.openai.com") == "a/other"
+    # Whatever is good for no other model than the one that was asked for.
+    assert chain("anything", "api.openai.com", named=True) is None
+    for host in ("", "b.test", "c.test", "d.test"):
+        assert chain("gpt-4o", host) == "default"
+        assert chain("anything", host) is None

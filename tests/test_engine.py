@@ -144,6 +144,7 @@ async def test_the_first_target_answers_and_says_so() -> None:
     record = world.records.last
     assert (record.provider, record.status, record.outcome) == ("a", 200, "served")
     assert (record.tokens_in, record.tokens_out) == (3, 1)
+    assert [attempt.reason for attempt in record.attempts] == [""]
     assert world.upstream.answers[0].finished
     assert world.ledger.leased() == 0
 
@@ -539,6 +540,7 @@ async def test_a_named_parameter_is_dropped_once_and_remembered() -> None:
     assert reply.status == 200
     assert world.asked() == ["a", "a"]
     assert ["seed" in json.loads(request.body) for request in world.upstream.requests] == [True, False]
+    assert world.records.last.attempts[-1].reason == "without seed"
     await world.run(seed=2)
     assert "seed" not in json.loads(world.upstream.requests[2].body)
 

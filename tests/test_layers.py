@@ -17,14 +17,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 BELOW_APP = (
-    "errors clock redact routing wire catalog config config_file vault upstream inquiry store pricing memory models "
-    "log engine web simulator"
+    "errors clock redact routing wire catalog config config_file vault upstream observer inquiry store pricing memory "
+    "models warmth log engine web simulator"
 )
 
 # layer: what of chain429 it may import | what other packages
 TABLE = {
     "errors": "|",
     "clock": "|",
+    "folders": "|",
     "redact": "|",
     "routing": "errors |",
     "wire": "errors |",
@@ -32,20 +33,23 @@ TABLE = {
     "config": "errors routing wire catalog | pydantic yaml",
     "config_file": "errors config | ruamel",
     "vault": "errors | cryptography",
-    "upstream": "errors clock wire config | aiohttp",
+    "upstream": "errors clock wire config | aiohttp yarl",
+    "observer": "routing wire upstream |",
     "inquiry": "errors routing catalog config upstream |",
     "store": "errors clock routing | peewee",
     "pricing": "catalog config routing store | yaml",
     "memory": "errors clock routing config store |",
     "models": "errors clock routing catalog config upstream store |",
+    "warmth": "errors clock config |",
     "log": "errors redact store |",
-    "engine": "errors clock routing wire config upstream store |",
+    "engine": "errors clock routing wire config upstream observer store |",
     "web": "errors clock redact routing wire catalog config config_file vault upstream inquiry store engine | "
     "aiohttp jinja2 pydantic",
     "simulator": "errors clock | aiohttp",
-    "app": f"{BELOW_APP} |",
-    "proxy": f"{BELOW_APP} app | mitmproxy",
-    "cli": f"{BELOW_APP} app proxy | click uvloop",
+    "app": f"{BELOW_APP} folders |",
+    "launch": "errors folders config vault web | certifi click cryptography ruamel",
+    "proxy": f"{BELOW_APP} app launch | mitmproxy",
+    "cli": f"{BELOW_APP} app launch proxy | click uvloop",
     "__main__": "cli |",
     "addons": "proxy | mitmproxy",
 }

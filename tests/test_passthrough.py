@@ -48,6 +48,7 @@ ASKED = {
     "anthropic-dangerous-direct-browser-access": "true",
 }
 JSON = {"content-type": "application/json"}
+TALK = [{"role": "user", "content": "Hi"}]
 CHAT = FakeAnswer(200, JSON, [b'{"choices":[{"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}'])
 MESSAGE = FakeAnswer(
     200,
@@ -114,7 +115,8 @@ class World:
         if key:
             headers["authorization"] = f"Bearer {key}"
         headers |= {name.replace("_", "-"): value for name, value in more.items()}
-        body = {"model": model, "max_tokens": 5, "stream": stream, "messages": [{"role": "user", "content": "Hi"}]}
+        body: dict[str, object] = {"model": model, "max_tokens": 5, "stream": stream}
+        body |= {"prompt": "Hi"} if path.endswith("/completions") and "chat" not in path else {"messages": TALK}
         assert self.app.api
         async with self.client.post(self.app.api.url + path, json=body, headers=headers) as response:
             self.headers = response.headers
@@ -180,6 +182,17 @@ async def test_who_asks_in_another_dialect_has_the_key_shown_as_the_provider_wan
     [(_, headers)] = world.shown()
     assert headers["x-api-key"] == MINE
     assert not {"authorization", "x-app", "anthropic-beta"} & headers.keys()
+
+
+@pytest.mark.parametrize(("provider", "header"), [("anthropic", "x-api-key"), ("openai", "authorization")])
+async def test_completions_show_the_key_as_the_provider_wants_it(tmp_path: Path, provider: str, header: str) -> None:
+    text = CONFIG.replace("anthropic: {", "anthropic: {dialect: chat, ").replace("env:OPENAI, ", "")
+    answer = FakeAnswer(200, JSON, [b'{"choices":[{"text":"Hi","finish_reason":"stop"}]}'])
+    async with running(tmp_path, text, anthropic=[answer], openai=[answer]) as world:
+        assert (await world.ask(model=f"{provider}/m", path="/v1/completions"))[0] == 200
+    [(_, headers)] = world.shown()
+    shown = {name for name in ("authorization", "x-api-key") if MINE in headers.get(name, "")}
+    assert shown == {header}
 
 
 async def test_without_a_key_of_its_own_a_request_passes_the_target_over(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -69,6 +70,22 @@ async def test_a_connection_is_kept() -> None:
     async with served([OK, OK, OK]) as (server, upstream):
         assert [await ask(server, upstream) for _ in range(3)] == [b"ok"] * 3
         assert server.asked == [3]
+
+
+async def test_a_connection_that_was_made_before_is_the_one_that_is_used() -> None:
+    async with served([OK, OK]) as (server, upstream):
+        for _ in range(2):
+            await upstream.warm(f"http://127.0.0.1:{server.port}/v1", 5.0)
+        assert [await ask(server, upstream) for _ in range(2)] == [b"ok"] * 2
+        assert server.asked == [2]
+
+
+async def test_a_connection_that_can_not_be_made_before_is_an_error_of_ours() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with served() as (_, upstream):
+        with pytest.raises(ConnectFailed, match="no connection: Connect"):
+            await upstream.warm(f"http://127.0.0.1:{port}/v1", 5.0)
 
 
 async def test_a_kept_connection_that_was_closed_is_no_failure() -> None:
@@ -180,3 +197,21 @@ async def test_a_get_does_not_read_without_end_nor_take_a_part_for_the_whole() -
 async def test_a_get_goes_nowhere_else() -> None:
     moved = b"HTTP/1.1 302 Found\r\nlocation: http://elsewhere.test/\r\ncontent-length: 0\r\n\r\n"
     assert await got(moved) == (302, b"")
+
+
+async def test_no_connection_is_made_where_none_may_be_whatever_the_name() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def refusal(host: str, port: int) -> str:
+        asked.append((host, port))
+        return "nobody is taken there"
+
+    upstream = HttpUpstream(SystemClock(), refusal=refusal)
+    await upstream.open()
+    try:
+        for host in ("127.0.0.1", "localhost"):
+            with pytest.raises(ConnectFailed, match="nobody is taken there"):
+                await upstream.forward("GET", f"http://{host}:9/", (), None, 5)
+    finally:
+        await upstream.close()
+    assert set(asked) <= {("127.0.0.1", 9), ("::1", 9)}

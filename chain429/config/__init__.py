@@ -21,10 +21,11 @@ from chain429.config.schema import (
     ProxyFile,
     TimeoutsFile,
 )
-from chain429.config.values import DEFAULT_CHAIN, Config, Endpoint, Timeouts
+from chain429.config.values import DEFAULT_CHAIN, OBSERVE, Config, Endpoint, Timeouts
 
 __all__ = [
     "DEFAULT_CHAIN",
+    "OBSERVE",
     "BreakerFile",
     "ChainFile",
     "Config",

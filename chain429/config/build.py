@@ -13,7 +13,7 @@ from chain429.catalog import Cleanup as CleanupData
 from chain429.catalog import Preset, presets
 from chain429.config.faults import Places, Where, clip, near, quoted, why
 from chain429.config.schema import REFERENCES, VARIABLE, ChainFile, ConfigFile, KeyFile, ProviderFile
-from chain429.config.values import DEFAULT_CHAIN, Config, Endpoint, Secret, Timeouts
+from chain429.config.values import DEFAULT_CHAIN, OBSERVE, Config, Endpoint, Secret, Timeouts
 from chain429.errors import StoreError
 from chain429.routing.breaker import BreakerPolicy
 from chain429.routing.chain import CALLERS, Chain, Cost, Credential, Entry, Limit, Provider, is_callers
@@ -42,6 +42,8 @@ _COSTS: dict[Tier, Cost] = {"free": Cost.FREE, "local": Cost.FREE, "trial": Cost
 
 # In place of a key: whoever calls brings one.
 _PASSTHROUGH = "passthrough"
+# What the gateway's own tokens begin with.
+_OWN_TOKEN = "c429_"  # noqa: S105  no token
 # What the gateway says itself; "authorization" is made of a key.
 _OWN_HEADERS = {
     *("accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"),
@@ -81,6 +83,7 @@ class Build:
                 providers[name], endpoints[name] = self._provider(name, section, preset)
         chains = self._chains(providers)
         self._aliases(chains)
+        hosts = self._hosts(chains)
         tokens = [self._secret(token, "tokens", index) for index, token in enumerate(file.tokens)]
         listen, pages = _split(file.listen), _split(file.pages)
         if listen == pages and listen[1] and not self.places.is_spoilt("listen"):
@@ -99,7 +102,7 @@ class Build:
             max_body=file.max_body,
             deadline=file.timeouts.deadline,
             breaker=BreakerPolicy(file.breaker.failures, file.breaker.seconds),
-            proxy_hosts=tuple(host.lower().rstrip(".") for host in file.proxy.hosts),
+            proxy_hosts=hosts,
             providers=providers,
             endpoints=endpoints,
             chains=chains,
@@ -107,8 +110,10 @@ class Build:
             source=self.places.file,
             warnings=tuple(self.warnings),
             trust_loopback=file.trust_loopback,
+            preconnect=file.preconnect,
             log_seconds=file.log.days * 86400,
             log_bytes=round(file.log.megabytes * 1_000_000),
+            log_bodies=file.log.body_limit if file.log.bodies else 0,
             prices={
                 name: (price.input, price.output, price.cached, price.currency) for name, price in file.prices.items()
             },
@@ -158,14 +163,18 @@ class Build:
             preset.capabilities(section.models),
         )
         own = section.timeouts.model_dump(exclude_unset=True)
+        dialect = section.dialect or preset.dialect
         endpoint = Endpoint(
             id=name,
             name=preset.name,
             base_url=_put(url, values),
             auth=preset.auth,
-            dialect=section.dialect or preset.dialect,
-            # Who stands behind another URL is not known: what it signs is marked, and betas are not sent there.
-            vendor=preset.vendor and section.base_url is None,
+            dialect=dialect,
+            # Who stands behind another URL is not known: what it signs is marked, and betas are not sent there. And who
+            # also speaks another's dialect did not make it; those of OpenAI are two.
+            vendor=preset.vendor
+            and section.base_url is None
+            and (dialect == "messages") == (preset.dialect == "messages"),
             headers={**{key.lower(): value for key, value in preset.headers.items()}, **headers},
             secrets=secrets,
             cleanup=tuple(_cleanup(rule) for rule in preset.cleanup),
@@ -399,6 +408,18 @@ class Build:
             elif self._is_target(to, *where) and not self.file.providers[to.partition("/")[0]].enabled:
                 self.fault(f"{quoted(to)}: its provider is disabled", *where)
 
+    def _hosts(self, chains: Mapping[str, Chain]) -> dict[str, str]:
+        for index, (host, use) in enumerate(self.file.proxy.hosts.items()):
+            where: Where = ("proxy", "hosts", host)
+            if where not in self.places.lines:  # it is in a list
+                where = ("proxy", "hosts", index)
+            if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", host):
+                self.fault("a host such as api.openai.com was expected, without 'https://', port or path", *where)
+            if use and use != OBSERVE and use not in chains:
+                known = near(use, [*chains, OBSERVE])
+                self.fault(f"no chain is named {quoted(use)}, and it is not '{OBSERVE}'{known}", *where)
+        return {host.lower().rstrip("."): use or "" for host, use in self.file.proxy.hosts.items()}
+
 
 def _usable(name: str) -> bool:
     """Whether it can be a name: it is told in headers and in single lines of the log."""
@@ -482,4 +503,7 @@ def _cleanup(rule: CleanupData) -> Cleanup:
 
 
 def first_set(names: Iterable[str], environ: Mapping[str, str]) -> str | None:
-    return next((name for name in names if environ.get(name, "").strip()), None)
+    """The first of these variables with a value. The gateway's own token is none: it stands under a provider's usual
+    name where clients are to use the gateway."""
+    values = ((name, environ.get(name, "").strip()) for name in names)
+    return next((name for name, value in values if value and not value.startswith(_OWN_TOKEN)), None)

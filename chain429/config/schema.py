@@ -23,12 +23,6 @@ def _address(value: str) -> str:
     return value
 
 
-def _host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", value):
-        raise ValueError("a host such as api.openai.com was expected, without 'https://', port or path")
-    return value
-
-
 def _http_url(value: str) -> str:
     filled = VARIABLE.sub("0", value)
     parts = urlsplit(filled)
@@ -41,6 +35,14 @@ def _http_url(value: str) -> str:
     if parts.path.rstrip("/").endswith("/chat/completions"):
         raise ValueError("leave '/chat/completions' off: it is added to the base URL")
     return value.rstrip("/")
+
+
+def _hosts(value: Any) -> Any:
+    """Hosts in a list, or one alone, are as good as hosts of which nothing is said."""
+    hosts = [value] if isinstance(value, str) else value
+    if isinstance(hosts, list) and all(isinstance(host, str) for host in hosts):
+        return dict.fromkeys(hosts)
+    return value
 
 
 def _listed(value: Any) -> Any:
@@ -150,11 +152,14 @@ class BreakerFile(_Section):
 
 
 class ProxyFile(_Section):
-    """What the mitmproxy addon intercepts; every other host is tunnelled unopened."""
+    """What the mitmproxy addon intercepts, each with the chain that serves it, ``observe``, or nothing; every other
+    host is tunnelled unopened."""
 
-    hosts: Annotated[
-        tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_listed), Field(strict=False)
-    ] = ("api.openai.com", "api.anthropic.com", VIRTUAL_HOST)
+    hosts: Annotated[dict[str, str | None], BeforeValidator(_hosts)] = {
+        "api.openai.com": None,
+        "api.anthropic.com": None,
+        VIRTUAL_HOST: None,
+    }
 
 
 _Entries = Annotated[tuple[str, ...], BeforeValidator(_entries), Field(strict=False)]
@@ -179,10 +184,14 @@ class PriceFile(_Section):
 
 
 class LogFile(_Section):
-    """How long requests stay in the log: until they are so old, or the file so large. Sums by the hour stay."""
+    """How long requests stay in the log: until they are so old, or the file so large. Sums by the hour stay.
+
+    With ``bodies``, so many bytes of what was asked and answered stay as long."""
 
     days: float = Field(30, gt=0)
     megabytes: float = Field(500, ge=1)
+    bodies: bool = False
+    body_limit: int = Field(16 * 1024, ge=256, le=1024 * 1024)
 
 
 class ConfigFile(_Section):
@@ -195,6 +204,7 @@ class ConfigFile(_Section):
     strict: bool = False
     patience: float = Field(30, ge=0, le=300)
     affinity: bool = True
+    preconnect: bool = True
     max_body: int = Field(32 * 1024 * 1024, ge=1024)
     timeouts: TimeoutsFile = TimeoutsFile()
     breaker: BreakerFile = BreakerFile()

@@ -18,6 +18,8 @@ from chain429.wire.cleanup import Cleanup
 from chain429.wire.dialect import DialectName
 
 DEFAULT_CHAIN = "default"
+# In the place of a chain: requests for that host are sent on to it, and logged.
+OBSERVE = "observe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ class Config:
     """Everything that was configured, complete and consistent.
 
     ``source`` says where it came from, for people; ``warnings`` what is allowed but unwise. ``passing`` are the hosts
-    of the providers that are called with the callers' own keys.
+    of the providers that are called with the callers' own keys. ``proxy_hosts`` are those that the proxy covers, each
+    with its chain, ``observe``, or nothing: then the model's name decides. ``directs``: one of them has something.
     """
 
     listen: tuple[str, int]
@@ -105,7 +108,7 @@ class Config:
     max_body: int
     deadline: float
     breaker: BreakerPolicy
-    proxy_hosts: tuple[str, ...]
+    proxy_hosts: Mapping[str, str]
     providers: Mapping[str, Provider]
     endpoints: Mapping[str, Endpoint]
     chains: Mapping[str, Chain]
@@ -114,11 +117,18 @@ class Config:
     warnings: tuple[str, ...] = ()
     simulated: bool = False
     trust_loopback: bool = False
+    preconnect: bool = True
     log_seconds: float = 30 * 86400.0
     log_bytes: int = 500_000_000
+    log_bodies: int = 0
     prices: Mapping[str, tuple[float, float, float | None, str]] = field(default_factory=dict)
     compare: str = ""
     passing: frozenset[str] = frozenset()
+    directs: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Asked at each request.
+        object.__setattr__(self, "directs", any(self.proxy_hosts.values()))
 
     def secrets(self) -> Iterable[Secret]:
         """Every secret there is, for the redaction at the sinks."""
@@ -139,14 +149,18 @@ class Config:
         }
         return replace(self, providers=providers, chains=chains)
 
-    def resolve(self, model: str, *, named: bool = False) -> Chain | None:
+    def resolve(self, model: str, *, named: bool = False, host: str = "") -> Chain | None:
         """The chain that a request's ``model`` names: a chain, an alias, ``provider/model`` (that or nothing), else the
-        default chain; None where it is unknown and ``strict`` is on, or where it has to be ``named``.
+        default chain; None where it is unknown and ``strict`` is on, or where it has to be ``named``. Where it came to
+        the proxy for a ``host`` with a chain, that one goes before aliases and the default.
 
         An alias that names the model beats one with a ``*``; of several with one, the first in the file counts."""
         chain = self.chains.get(model)
         if chain:
             return chain
+        chain = self.chains.get(self.proxy_hosts.get(host, "")) if host and not named else None
+        if chain:
+            return self._pinned(model) or chain
         alias = self.aliases.get(model)
         if alias is None:
             alias = next(

@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Awaitable, Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,10 +25,13 @@ from chain429 import log
 from chain429.app import DRAIN_SECONDS, App, Options, banner, find_config, launch
 from chain429.clock import Clock, SystemClock
 from chain429.errors import Chain429Error, ConfigError, StartError
+from chain429.launch.running import Running, forget, record
 from chain429.proxy import events, listening
+from chain429.proxy.attempts import Attempts
+from chain429.proxy.commands import Commands
 from chain429.proxy.fence import Fence
-from chain429.proxy.host import addon, options_error, set_options, take_deferred
-from chain429.proxy.relay import INSPECT, Relay
+from chain429.proxy.host import addon, options_error, set_options, show_comments, take_deferred
+from chain429.proxy.relay import INSPECT, Relay, inspected
 from chain429.proxy.steering import Gateway, Steering
 from chain429.redact import Redactor
 from chain429.web.server import Listener
@@ -43,7 +47,7 @@ _OPTIONS: tuple[tuple[str, type, str | bool, str], ...] = (
     ("pages", str, "", "Address of chain429's pages; default 127.0.0.1:4291."),
     ("data_dir", str, "", "Where chain429 keeps tokens and the request log. Else the user's data folder."),
     ("debug", bool, False, "Log each decision of chain429 and why."),
-    ("inspect", str, "auto", "Whether requests become flows: always, never, or auto: when somebody looks at flows."),
+    ("inspect", str, "auto", "Whether requests and attempts become flows: always, never, or auto: if somebody looks."),
     ("allow_local", bool, False, "Let clients of the proxy reach servers on this machine."),
 )
 
@@ -67,11 +71,15 @@ class Addon:
         self._redact = Redactor()
         self._handler: logging.Handler | None = None
         self._starting: asyncio.Task[bool] | None = None
+        self._recorded: Running | None = None
+        self._attempts = Attempts(self._redact, self._clock)
         self._steering = Steering()
+        self._fence = Fence(self._steering.covers, self._steering.is_led, self._own_ports)
         self.addons = [
             self._steering,
             Relay(self._steering),
-            Fence(self._steering.covers, self._steering.is_led, self._own_ports),
+            self._fence,
+            Commands(lambda: self.app, self._clock),
         ]
 
     # What mitmproxy calls.
@@ -83,6 +91,7 @@ class Addon:
         # With the eager one mitmproxy connects to hosts before it is known that the gateway answers for them.
         # Flows are then listed by the host that was asked for, not by the gateway's address.
         set_options(connection_strategy="lazy", showhost=True)
+        show_comments()
         if listening.wants_loopback(ctx.options.listen_host, listening.parsed(ctx.options.mode)):
             set_options(listen_host=listening.LOOPBACK)
 
@@ -96,6 +105,7 @@ class Addon:
             self._change_config(self.app)
         if updated & {"chain429_listen", "chain429_pages", "chain429_data_dir"}:
             _log.warning("changed addresses and folders of chain429 take effect at the next start")
+        self._look(self.app)
 
     def running(self) -> Awaitable[None]:
         self._starting = asyncio.get_running_loop().create_task(self._start())
@@ -130,6 +140,7 @@ class Addon:
             _log.error("chain429 can't start: %s", error)
             return False
         self.app = app
+        self._look(app)
         self._steering.gateway = Gateway(
             _reachable(app.api),
             lambda: app.config.proxy_hosts,
@@ -138,7 +149,9 @@ class Addon:
             app.relayed,
             app.lend,
             lambda: bool(app.config.passing),
+            app.handed.leave,
         )
+        app.refusal = self._fence.refusal
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
         self._announce(app)
@@ -149,20 +162,34 @@ class Addon:
         self._steering.gateway = None
         app, self.app = self.app, None
         if app:
+            if self._recorded:
+                forget(app.data, self._recorded)
             if hasattr(signal, "SIGHUP"):
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
             _log.info("stopping: requests under way may finish, for up to %d s; once more stops at once", DRAIN_SECONDS)
             await app.stop()
+            await self._attempts.close()
         if self._handler:
             log.stop(self._handler)
 
     def _announce(self, app: App) -> None:
         urls = listening.urls(self._steering.covers)
+        if urls.proxy:
+            self._record(app, urls.proxy)
         if _has_terminal_log():
             sys.stdout.write(banner(app, urls.proxy, urls.reverse) + "\n")
             sys.stdout.flush()
         elif app.api and app.pages:
             _log.info("API %s/v1, pages %s; tokens are kept in %s", app.api.url, app.pages.url, app.data)
+
+    def _record(self, app: App, proxy: str) -> None:
+        """For ``chain429 run`` and ``env``, which look for it there."""
+        assert app.api
+        assert app.pages
+        certificate = Path(ctx.options.confdir).expanduser().resolve() / "mitmproxy-ca-cert.pem"
+        self._recorded = Running(proxy, app.api.url, app.pages.url, certificate, bool(ctx.options.proxyauth))
+        with suppress(OSError):  # then they will say that no proxy is running
+            record(app.data, self._recorded)
 
     def _options(self) -> Options:
         told = ctx.options
@@ -184,6 +211,10 @@ class Addon:
             app.use(path)
         except ConfigError as error:
             raise options_error(str(error)) from error
+
+    def _look(self, app: App) -> None:
+        """Have attempts shown from now on, if somebody looks at flows."""
+        app.engine.observe(self._attempts if inspected() else None)
 
     def _own_ports(self) -> set[int]:
         app = self.app

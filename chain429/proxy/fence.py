@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import socket
 from collections.abc import Callable, Container
 
 from mitmproxy import ctx, http
@@ -27,6 +28,14 @@ _TOLD_BY_CLIENT = (RegularMode, Socks5Mode, WireGuardMode)
 _OPEN_TO_ALL = (RegularMode, Socks5Mode, UpstreamMode)
 
 
+# Where clouds tell machines about themselves, keys included; most do so at a link-local address.
+_METADATA = frozenset(
+    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
+)
+# IPv6 addresses whose last four bytes are an IPv4 address: by way of NAT64, and an old way to write one.
+_HOLDS_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+
+
 def is_loopback(peer: Address | None) -> bool:
     """Whether whoever has this address is on this machine."""
     address = _address(peer[0]) if peer else None
@@ -34,10 +43,12 @@ def is_loopback(peer: Address | None) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Whether ``host`` is an IP address of this machine or of its link alone: loopback, link-local, unspecified. A name
-    is none."""
+    """Whether ``host`` is an IP address of this machine or of its link alone: loopback, link-local, unspecified, or
+    where a cloud tells it about itself. A name is none."""
     address = _address(host)
-    return address is not None and (address.is_loopback or address.is_link_local or address.is_unspecified)
+    return address is not None and (
+        address.is_loopback or address.is_link_local or address.is_unspecified or address in _METADATA
+    )
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -45,7 +56,21 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback or address.is_unspecified:
+        return address
+    if any(address in network for network in _HOLDS_IPV4):
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def is_own(host: str) -> bool:
+    """Whether ``host`` is an IP address of this machine, loopback or not: what is sent there comes from there."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))  # of UDP: nothing is sent
+            return bool(probe.getsockname()[0] == host)
+    except OSError:
+        return False
 
 
 def refusal(host: str, port: int, own_ports: Container[int], *, allow_local: bool, itself: bool = False) -> str | None:
@@ -114,7 +139,7 @@ class Fence:
             return
         host, port = flow.request.host, flow.request.port
         for address in (host, *await _resolved(host, port)):
-            reason = self._refusal(address, port)
+            reason = self.refusal(address, port)
             if reason:
                 _log.warning("refused %s:%s through the proxy: %s", host, port, reason)
                 flow.response = http.Response.make(403, f"{reason}\n", {"content-type": "text/plain; charset=utf-8"})
@@ -122,15 +147,19 @@ class Fence:
 
     def server_connect(self, data: ServerConnectionHookData) -> None:
         if self._concerns(data) and data.server.address:
-            data.server.error = self._refusal(*data.server.address[:2])
+            data.server.error = self.refusal(*data.server.address[:2])
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """The last word: a name may resolve to something else from one moment to the next."""
         peer, own = data.server.peername, data.server.sockname
+        if peer and peer[:2] == data.client.sockname[:2]:
+            _log.warning("cut a connection through the proxy that leads back to itself, at %s:%s", *peer[:2])
+            _close(data)
+            return
         if not self._concerns(data) or not peer:
             return
         # A connection to an address of one's own has that address at both ends.
-        reason = self._refusal(peer[0], peer[1], itself=own is not None and own[0] == peer[0])
+        reason = self.refusal(peer[0], peer[1], itself=own is not None and own[0] == peer[0])
         if reason:
             _log.warning("cut a connection through the proxy to %s:%s: %s", peer[0], peer[1], reason)
             _close(data)
@@ -139,9 +168,12 @@ class Fence:
         told = isinstance(data.client.proxy_mode, _TOLD_BY_CLIENT)
         return told and not data.server.error and not data.server.via and not self._is_led(data)
 
-    def _refusal(self, host: str, port: int, *, itself: bool = False) -> str | None:
+    def refusal(self, host: str, port: int, *, itself: bool = False) -> str | None:
+        """Why nobody may be taken to this IP address now; see the function of that name."""
         allow = bool(ctx.options.chain429_allow_local)
-        return refusal(host, port, self._own_ports(), allow_local=allow, itself=itself)
+        own_ports = self._own_ports()
+        itself = itself or (port in own_ports and is_own(host))
+        return refusal(host, port, own_ports, allow_local=allow, itself=itself)
 
 
 def _close(data: ServerConnectionHookData) -> None:

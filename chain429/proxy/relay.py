@@ -20,7 +20,9 @@ from mitmproxy.proxy.layers.tls import parse_client_hello
 from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode
 
 from chain429.proxy.fence import is_loopback
+from chain429.proxy.flows import origin_of, plain_host
 from chain429.proxy.host import addon
+from chain429.web.covered import Origin
 
 INSPECT = ("auto", "always", "never")
 
@@ -38,7 +40,7 @@ class Lead(Protocol):
 
     def covers(self, host: str | None) -> bool: ...
 
-    def relay_to(self, client: Client) -> Address | None:
+    def relay_to(self, client: Client, origin: Origin) -> Address | None:
         """The gateway's address, noted for this client's connections; None while it can't be led there."""
 
 
@@ -72,10 +74,15 @@ class Relay:
         return asked is not None and self._lead.covers(asked[0]) and not inspected()
 
     def _straight(self, context: Context) -> layer.Layer | None:
-        address = self._lead.relay_to(context.client)
+        mode, server = context.client.proxy_mode, context.server
+        if isinstance(mode, ReverseMode):
+            origin = origin_of(mode)
+        else:
+            assert server.address
+            origin = Origin("https", plain_host(server.address[0]), server.address[1])
+        address = self._lead.relay_to(context.client, origin)
         if address is None:
             return None
-        server = context.server
         server.address, server.tls, server.sni = address, False, None
         return TCPLayer(context, ignore=True)
 

@@ -14,19 +14,23 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from chain429 import __version__
 from chain429.clock import Clock
-from chain429.config import Config
+from chain429.config import OBSERVE, Config
 from chain429.engine import Call, Engine, Stream
 from chain429.errors import RequestError
 from chain429.routing.chain import Chain
+from chain429.store.bodies import Bodies
 from chain429.store.records import Recorder, RequestRecord
 from chain429.web.auth import Doors, Peer
+from chain429.web.covered import Origin
+from chain429.web.through import Body, Passage, Through
 from chain429.wire import cursor
 from chain429.wire.chat import CHAT
 from chain429.wire.chat import PATH as CHAT_PATH
@@ -41,6 +45,7 @@ from chain429.wire.messages import PATH as MESSAGES_PATH
 from chain429.wire.responses import PATH as RESPONSES_PATH
 from chain429.wire.responses import RESPONSES, ResponsesRequest
 from chain429.wire.tokens import estimate_tokens
+from chain429.wire.via import onward
 
 _log = logging.getLogger("chain429.api")
 
@@ -63,7 +68,8 @@ _LONGEST_PATIENCE = 300.0
 
 
 class Api:
-    """Answers requests. ``health`` gives the body of ``GET /health``: nothing secret, and quick."""
+    """Answers requests. ``health`` gives the body of ``GET /health``: nothing secret, and quick. ``via`` is the mark of
+    the requests that are sent from here; see ``wire.via``."""
 
     def __init__(
         self,
@@ -74,6 +80,8 @@ class Api:
         clock: Clock,
         health: Callable[[], Mapping[str, object]],
         token_hint: str,
+        via: str,
+        through: Through,
     ) -> None:
         self._engine = engine
         self._config = config
@@ -82,6 +90,8 @@ class Api:
         self._clock = clock
         self._health = health
         self._token_hint = token_hint
+        self._via = via
+        self._through = through
         self._created = int(clock.now())
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -90,9 +100,12 @@ class Api:
         identifier = given if _REQUEST_ID.fullmatch(given) else "req_" + os.urandom(12).hex()
         path = normalise(request.path)
         method = request.method
-        if path == "/health" and method in ("GET", "HEAD"):
+        config = self._config()
+        origin = self._doors().origin(request.headers, _peer(request)) if config.directs else None
+        observed = origin is not None and config.proxy_hosts.get(origin.host) == OBSERVE
+        if path == "/health" and method in ("GET", "HEAD") and not observed:
             return _json(200, self._health(), identifier)
-        if path == "/" and method in ("GET", "HEAD"):
+        if path == "/" and method in ("GET", "HEAD") and not observed:
             return _json(200, {"name": "chain429", "version": __version__}, identifier)
         client = self._doors().client(request.headers, _peer(request))
         if client is None:
@@ -104,12 +117,15 @@ class Api:
             headers = {"x-should-retry": "false", "www-authenticate": "Bearer"}
             return self._problem(_spoken(request, path), problem, identifier, headers)
         dialect = _DIALECTS.get(path)
+        if origin is not None and observed:
+            return await self._pass_on(request, origin, dialect, identifier, at, started)
         if dialect is not None:
             if dialect is RESPONSES and method == "GET" and "upgrade" in request.headers:
                 return self._no_socket(identifier)
             if method != "POST":
                 return self._wrong_method(dialect, method, path, "POST", identifier)
-            return await self._ask(request, dialect, identifier, client, at, started)
+            host = origin.host if origin else ""
+            return await self._ask(request, dialect, identifier, client, at, started, host)
         if path == _COUNT_TOKENS:
             if method != "POST":
                 return self._wrong_method(MESSAGES, method, path, "POST", identifier)
@@ -125,15 +141,54 @@ class Api:
         )
         return self._problem(_spoken(request, path), Problem(404, message, code="unknown_url"), identifier)
 
+    async def _pass_on(
+        self,
+        request: web.BaseRequest,
+        origin: Origin,
+        dialect: Dialect | None,
+        identifier: str,
+        at: float,
+        started: float,
+    ) -> web.StreamResponse:
+        """Whatever it is, it goes where it was going."""
+        if "upgrade" in request.headers and request.method == "GET":
+            return self._no_socket(identifier)
+        asked: ClientRequest | None = None
+        try:
+            via = self._onward(request.headers.get("via", ""))
+            taken = self._doors().taken(request.headers)
+            body: Body = request.content if request.can_read_body else None
+            if request.method in ("GET", "HEAD"):  # which may be framed as if they had one
+                body = await self._body(request, self._config().max_body) or None
+            elif dialect is not None and request.method == "POST":
+                body = await self._body(request, self._config().max_body)
+                with suppress(RequestError):  # which is for the host to say
+                    asked = _parse(dialect, body, request.headers)
+        except RequestError as error:
+            return self._wrong(dialect or _spoken(request, ""), error, identifier)
+        return await self._through.pass_on(request, Passage(identifier, origin, asked, body, taken, via, at, started))
+
     async def _ask(
-        self, request: web.BaseRequest, dialect: Dialect, identifier: str, client: str, at: float, started: float
+        self,
+        request: web.BaseRequest,
+        dialect: Dialect,
+        identifier: str,
+        client: str,
+        at: float,
+        started: float,
+        host: str,
     ) -> web.StreamResponse:
         config = self._config()
         parsed: ClientRequest | None = None
+        bodies: Bodies | None = None
         own = self._doors().own_key(request.headers, _peer(request)) if config.passing else None
         try:
-            parsed = _parse(dialect, await self._body(request, config.max_body), request.headers)
-            chain = config.resolve(parsed.model, named=dialect.one_model)
+            via = self._onward(request.headers["via"]) if "via" in request.headers else ""
+            body = await self._body(request, config.max_body)
+            if config.log_bodies:
+                bodies = Bodies(config.log_bodies, body)
+            parsed = _parse(dialect, body, request.headers)
+            chain = config.resolve(parsed.model, named=dialect.one_model, host=host)
             if chain is None:
                 known = ", ".join((*config.chains, *config.aliases))
                 why = f"for {dialect.name}" if dialect.one_model else "because 'strict' is on"
@@ -145,7 +200,7 @@ class Api:
                     param="model",
                 )
         except RequestError as error:
-            self._recorder.record(self._refused(identifier, dialect, parsed, client, at, started, error))
+            self._recorder.record(self._refused(identifier, dialect, parsed, client, at, started, error, bodies))
             return self._wrong(dialect, error, identifier)
         if isinstance(parsed, MessagesRequest) and parsed.max_tokens == 0:
             kind = "text/event-stream; charset=utf-8" if parsed.stream else "application/json"
@@ -153,11 +208,26 @@ class Api:
             return _response(200, parsed.answer_nothing(identifier, int(at)), headers)
         patience = _patience(request.headers.get("x-chain429-patience"), config.patience)
         session = session_of(request.headers) if chain.keeps else ""
-        call = Call(identifier, parsed, chain, client, at, started, patience=patience, session=session, own=own)
+        call = Call(
+            identifier, parsed, chain, client, at, started, patience=patience, session=session, own=own, via=via,
+            bodies=bodies,
+        )  # fmt: skip
         reply = await self._engine.run(call)
         if isinstance(reply.body, bytes):
             return _response(reply.status, reply.body, reply.headers)
         return await self._send(request, reply.status, reply.headers, reply.body)
+
+    def _onward(self, via: str) -> str:
+        """Raises RequestError for a request that was sent from here."""
+        marks = onward(via, self._via)
+        if marks is None:
+            raise RequestError(
+                "This request was sent by this chain429 itself and would go round for ever: a provider's 'base_url' or "
+                "a proxy leads back here.",
+                status=508,
+                code="loop_detected",
+            )
+        return marks
 
     async def _count(self, request: web.BaseRequest, identifier: str) -> web.Response:
         """How many tokens a request would take, by estimate: no provider is asked."""
@@ -191,7 +261,10 @@ class Api:
         return response
 
     async def _body(self, request: web.BaseRequest, limit: int) -> bytes:
-        if (request.content_length or 0) > limit:
+        size = request.content_length
+        if size is None:
+            _check_framing(request)
+        elif size > limit:
             raise _too_large(limit)
         try:
             if request.content.is_eof():  # as most are, by the time that the head is read
@@ -255,6 +328,7 @@ class Api:
         at: float,
         started: float,
         error: RequestError,
+        bodies: Bodies | None,
     ) -> RequestRecord:
         return RequestRecord(
             id=identifier,
@@ -275,6 +349,7 @@ class Api:
             client=client,
             error=error.message,
             attempts=(),
+            bodies=bodies,
         )
 
 
@@ -302,6 +377,16 @@ def _parse(dialect: Dialect, body: bytes, headers: Mapping[str, str]) -> ClientR
 def _spoken(request: web.BaseRequest, path: str) -> Dialect:
     """What the client speaks, where the path alone does not tell: Anthropic's always name the version of its API."""
     return MESSAGES if path.startswith(MESSAGES_PATH) or "anthropic-version" in request.headers else CHAT
+
+
+def _check_framing(request: web.BaseRequest) -> None:
+    """A body without a length ends where it says so itself, in chunks and nothing else: what programs on the way could
+    take for another end is refused. Raises RequestError."""
+    encoding = request.headers.get("transfer-encoding", "chunked")
+    if encoding.lower() != "chunked" or (request.version < HttpVersion11 and "transfer-encoding" in request.headers):
+        raise RequestError(
+            "A body's transfer-encoding must be 'chunked' alone, in HTTP/1.1.", code="invalid_transfer_encoding"
+        )
 
 
 def _too_large(limit: int) -> RequestError:
@@ -345,5 +430,5 @@ def _response(status: int, body: bytes, headers: Mapping[str, str]) -> web.Respo
 
 
 def _json(status: int, value: Mapping[str, object], identifier: str) -> web.Response:
-    headers = {"content-type": "application/json", "x-request-id": identifier}
+    headers = {"content-type": "application/json", "x-request-id": identifier, "request-id": identifier}
     return _response(status, json.dumps(value).encode(), headers)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from chain429.config import is_loopback
 from chain429.errors import StartError
-from chain429.web.own import TICKET_HEADER, OwnKeys
+from chain429.web.covered import ORIGIN_HEADER, TICKET_HEADER, Handover, Origin, Taken
+from chain429.web.own import OwnKeys
 from chain429.wire.own import OwnKey
 
 TOKEN_HEADER = "x-chain429-token"  # noqa: S105  a header's name
@@ -34,7 +35,8 @@ class Doors:
 
     ``proxied`` holds the peers that are our own proxy's connections, for as long as these are open: whoever comes that
     way was let in by the proxy, which stands in for a token. Nothing secret is sent, so nothing of it can be recorded.
-    Of those in ``relayed`` the proxy has not read a byte: web pages among them are turned away here.
+    Of those in ``relayed`` the proxy has not read a byte: web pages among them are turned away here. It tells where
+    each of them was going. ``handed`` is what the proxy took out of requests that go on unchanged.
     ``trust_loopback``: whoever comes from this machine needs none, but for web pages. ``own_keys`` are those that
     callers bring for providers.
     """
@@ -43,17 +45,19 @@ class Doors:
         self,
         tokens: Iterable[str],
         proxied: Container[Peer] = (),
-        relayed: Container[Peer] = (),
+        relayed: Mapping[Peer, Origin] | None = None,
         *,
         trust_loopback: bool = False,
         own_keys: OwnKeys | None = None,
+        handed: Handover[Taken] | None = None,
     ) -> None:
         self._digests = tuple(digest(token) for token in tokens)
         self._met: set[str] = set()
         self._proxied = proxied
-        self._relayed = relayed
+        self._relayed = {} if relayed is None else relayed
         self._trust_loopback = trust_loopback
         self._own_keys = own_keys or OwnKeys()
+        self._handed = handed or Handover[Taken]()
 
     def client(self, headers: Mapping[str, str], peer: Peer | None = None) -> str | None:
         """Who asks (``sdk`` or ``proxy``), or None where nothing that was sent is known here."""
@@ -74,6 +78,16 @@ class Doors:
         if peer is not None and peer in self._proxied:
             return self._own_keys.take(headers.get(TICKET_HEADER, ""))
         return self._own_keys.read(headers, self.is_token)
+
+    def origin(self, headers: Mapping[str, str], peer: Peer | None) -> Origin | None:
+        """Where a request was going that the proxy led here; None for others, and where that makes no difference."""
+        if peer is None or peer not in self._proxied:
+            return None
+        return self._relayed.get(peer) or Origin.read(headers.get(ORIGIN_HEADER, ""))
+
+    def taken(self, headers: Mapping[str, str]) -> Taken | None:
+        """What the proxy took out of such a request, once."""
+        return self._handed.take(headers.get(TICKET_HEADER, ""))
 
     def lend(self, headers: Mapping[str, str], host: str) -> str | None:
         """For the proxy: take over the key of a request to ``host``. Returns the ticket to send in its place."""

@@ -139,6 +139,21 @@ class ProviderView:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyView:
+    """A body as far as it is kept, and how many bytes it had."""
+
+    id: str
+    title: str
+    text: str
+    size: int
+
+    @property
+    def cut(self) -> bool:
+        """Whether there was more of it."""
+        return len(self.text.encode("utf-8", "replace")) < self.size
+
+
+@dataclass(frozen=True, slots=True)
 class RequestView:
     """A request, with its trail in a few words. ``number`` tells rows apart even where clients chose the same id."""
 
@@ -146,6 +161,7 @@ class RequestView:
     number: int
     costs: Costs
     trail: str
+    bodies: tuple[BodyView, ...]
 
     @classmethod
     def of(cls, logged: Logged) -> RequestView:
@@ -155,7 +171,16 @@ class RequestView:
         parts = [f"{tried} attempt{'' if tried == 1 else 's'}"]
         if passed:
             parts.append(f"{passed} passed over")
-        return cls(record, logged.number, logged.costs, ", ".join(parts))
+        kept = logged.bodies
+        bodies = (
+            ()
+            if kept is None
+            else (
+                BodyView("asked", "What was asked", kept.asked, kept.asked_size),
+                BodyView("answered", "What was answered", kept.answered, kept.answered_size),
+            )
+        )
+        return cls(record, logged.number, logged.costs, ", ".join(parts), bodies)
 
     @property
     def saved(self) -> float | None:
@@ -190,7 +215,7 @@ class Views:
             "summary": summary,
             "savings": savings_of(self._queries.usage("day", now - _DAY)),
             "priced": self._priced,
-            "requests": [RequestView.of(logged) for logged in self._queries.requests(Filter(), _SHOWN)],
+            "requests": [RequestView.of(logged) for logged in self._queries.search(Filter(), _SHOWN).requests],
             "dropped": dropped,
             "api_url": self._api_url,
         }

@@ -74,6 +74,7 @@ function restore(section, { key, index }) {
 
 function replace(fresh) {
   const old = document.getElementById(fresh.id);
+  if (!old) return; // there since the page was made
   const open = new Set([...old.querySelectorAll("details[open]")].map((details) => details.dataset.key));
   const focus = place(old);
   shown.set(fresh.id, fresh.outerHTML);
@@ -158,6 +159,12 @@ live.addEventListener("click", async (event) => {
   if (!button) return;
   await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
   button.textContent = "Copied";
+});
+
+// What another script has put in the place of a part.
+live.addEventListener("renewed", (event) => {
+  remember(event.target);
+  dress(event.target);
 });
 
 readClock(document);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import re
 import signal
@@ -19,6 +20,12 @@ from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from mitmproxy.http import HTTPFlow
+from mitmproxy.io import FlowReader
 
 from chain429.simulator import Simulator
 
@@ -224,6 +231,12 @@ def address(url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or 0
 
 
+def flows_in(path: Path) -> list[HTTPFlow]:
+    """What mitmproxy wrote to a file."""
+    with path.open("rb") as file:
+        return [flow for flow in FlowReader(file).stream() if isinstance(flow, HTTPFlow)]
+
+
 def free_port() -> int:
     """One that nothing listens on, for what can't choose one itself."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -251,6 +264,30 @@ def providers(simulated: Providers) -> Providers:
     """The simulated providers, with nothing left of what other tests did to them."""
     simulated.call(simulated.simulator.control.reset)
     return simulated
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and certificate for localhost, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server of its own")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = tmp_path_factory.mktemp("certificate") / "server.pem"
+    path.write_bytes(key.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 @pytest.fixture(scope="session")

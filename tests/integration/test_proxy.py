@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import shutil
@@ -15,13 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.integration.conftest import HELLO, PROVIDER_KEY, TOOL_KEY, Front, Local, Providers, Starter, address, until
 
+# What the system's resolver takes for 127.0.0.1.
+SPELLINGS = ["2130706433", "0177.0.0.1", "0x7f.1", "127.1"]
 # What a user has: a tool that knows nothing of chain429, and two environment variables.
 TOOL = """
 import json
@@ -128,37 +125,13 @@ def test_a_client_that_leaves_ends_the_providers_work(front: Front, providers: P
 
 
 @pytest.mark.parametrize("target", ["api", "pages"])
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]", "[::1]", "2130706433"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]", "[::1]", *SPELLINGS])
 def test_the_gateways_own_ports_are_not_reached_through_the_proxy(front: Front, target: str, host: str) -> None:
     where = f"{host}:{address(getattr(front, target))[1]}"
     for head in (f"GET http://{where}/health HTTP/1.1", f"CONNECT {where} HTTP/1.1"):
         answer = ask(front, head, f"host: {where}")
         assert answer.startswith("HTTP/1.1 403"), answer
         assert "leave it out (NO_PROXY=" in answer
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate for localhost, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server of its own")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = tmp_path_factory.mktemp("certificate") / "server.pem"
-    path.write_bytes(key.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 @pytest.fixture

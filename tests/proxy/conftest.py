@@ -19,6 +19,7 @@ from mitmproxy.test import taddons, tflow, tutils
 
 from chain429.proxy.addon import Addon
 from chain429.proxy.steering import Gateway, Steering
+from chain429.web.covered import Taken
 
 GATEWAY = ("127.0.0.1", 4290)
 TOKEN = "c429_of-a-client"
@@ -59,7 +60,11 @@ def gateway() -> Gateway:
     def lend(headers: Mapping[str, str], host: str) -> str | None:
         return "a-ticket" if "x-lent" in headers and host == "api.openai.com" else None
 
-    return Gateway(GATEWAY, lambda: ("api.openai.com", "chain429.internal"), knows, set(), set(), lend, lambda: False)
+    def hand(taken: Taken) -> str:
+        return f"a-ticket for {taken.path} with {dict(taken.headers)}"
+
+    hosts = {"api.openai.com": "", "chain429.internal": "fast", "observed.example": "observe"}
+    return Gateway(GATEWAY, lambda: hosts, knows, set(), {}, lend, lambda: False, hand)
 
 
 @pytest.fixture

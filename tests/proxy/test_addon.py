@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from mitmproxy import exceptions
+from mitmproxy import exceptions, http
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.save import Save
 from mitmproxy.addons.termlog import TermLog
@@ -72,6 +72,40 @@ async def test_it_runs_from_running_to_done(addon: Addon, context: taddons.conte
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get(url)
+
+
+class Errors:
+    """An addon that sees what went wrong."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        assert flow.error
+        self.messages.append(flow.error.msg)
+
+
+async def test_attempts_are_flows_while_somebody_looks(addon: Addon, context: taddons.context, tmp_path: Path) -> None:
+    await addon.running()
+    errors = Errors()
+    context.master.addons.add(errors)
+    assert addon.app
+    assert addon.app.api
+    url = f"{addon.app.api.url}/v1/chat/completions"
+    headers = {"authorization": f"Bearer {addon.app.client_token}", "x-chain429-patience": "0"}
+    body = {"model": "home/one", "messages": [{"role": "user", "content": "Hello"}]}
+    seen = []
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for file in (None, str(tmp_path / "flows"), None):
+            context.options.update(save_stream_file=file)
+            async with session.post(url, json=body) as answer:
+                assert answer.status >= 500
+            seen.append(len(errors.messages))
+    stopped = addon.done()
+    assert stopped
+    await stopped
+    assert (seen[0], len(errors.messages)) == (0, 1)
+    assert errors.messages[0].startswith("no connection: ")
 
 
 async def test_a_reloaded_script_waits_for_the_ports_of_its_predecessor(

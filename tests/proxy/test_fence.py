@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow, tutils
 
-from chain429.proxy.fence import Fence, is_local, is_loopback, refusal
+from chain429.proxy.fence import Fence, is_local, is_loopback, is_own, refusal
 from chain429.proxy.flows import STEERED
 from chain429.proxy.steering import Steering
 from tests.proxy.conftest import GATEWAY, Writer, opening, request
@@ -27,8 +27,13 @@ def fence(steering: Steering) -> Fence:
 LOCAL = [
     *("127.0.0.1", "127.1.2.3", "0.0.0.0", "169.254.169.254", "::1", "::", "fe80::1", "fe80::1%eth0", "[::1]"),
     *("::ffff:127.0.0.1", "::ffff:7f00:1", "::ffff:0.0.0.0", "::ffff:169.254.169.254"),
+    # By way of NAT64 and 6to4, and as it was once written.
+    *("64:ff9b::127.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "::127.0.0.1"),
+    # Where clouds keep what a machine is to know, its keys with it.
+    *("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "::ffff:100.100.100.200"),
 ]
 ELSEWHERE = ["192.0.2.1", "10.0.0.1", "192.168.1.1", "2001:db8::1", "fd00::1", "::ffff:192.0.2.1", "localhost", "", "x"]
+ELSEWHERE += ["64:ff9b::192.0.2.1", "2002:c000:201::", "::192.0.2.1", "100.100.100.201"]
 
 
 @pytest.mark.parametrize("host", LOCAL)
@@ -169,6 +174,22 @@ def test_the_proxy_is_this_machines_own(
     client.peername, client.proxy_mode = (peer, 50_000), ProxyMode.parse(mode)
     fence.client_connected(client)
     assert bool(client.error) is refused
+
+
+def test_an_address_of_this_machine_is_known_by_what_comes_from_it() -> None:
+    assert is_own("127.0.0.1")
+    assert not is_own("192.0.2.1")
+    assert not is_own("2130706433 is no address")
+
+
+def test_what_leads_back_to_the_proxy_itself_is_cut_off_in_every_mode(
+    fence: Fence, proxyserver: Callable[..., Writer]
+) -> None:
+    data = opening(request(mode="upstream:http://me.example:8080"), ("example.com", 443), peer="127.0.0.1")
+    data.server.peername = data.client.sockname = ("127.0.0.1", 8080)
+    writer = proxyserver(data)
+    fence.server_connected(data)
+    assert writer.closed
 
 
 async def test_what_others_have_answered_stays(fence: Fence, options: Callable[..., None]) -> None:

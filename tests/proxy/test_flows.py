@@ -89,6 +89,11 @@ def test_a_steered_flow_is_still_shown_by_the_name_asked_for() -> None:
             True,
         ),
         ({"provider": "groq", "model": "m", "attempts": "1"}, "groq/m, 1 attempt", False),
+        (
+            {"provider": "p", "model": "m", "attempts": "1", "request-id": "req_1"},
+            "p/m, 1 attempt (req_1)",
+            False,
+        ),
         ({"attempts": "3"}, "nothing left, 3 attempts", True),
         ({"attempts": "0"}, "nothing left, 0 attempts", False),
         ({}, "", False),

@@ -16,7 +16,7 @@ from mitmproxy.test import taddons, tflow, tutils
 from chain429.proxy.addon import Addon
 from chain429.proxy.flows import STEERED, Kept
 from chain429.proxy.steering import Gateway, Steering
-from chain429.web.own import TICKET_HEADER
+from chain429.web.covered import ORIGIN_HEADER, TICKET_HEADER
 from tests.proxy.conftest import GATEWAY, TOKEN, opening, request
 
 
@@ -118,6 +118,66 @@ def test_no_key_is_lent_by_a_web_page(steering: Steering) -> None:
     steering.requestheaders(flow)
     assert flow.response
     assert TICKET_HEADER not in flow.request.headers
+
+
+def test_what_is_observed_keeps_its_keys_out_of_the_flow(steering: Steering) -> None:
+    flow = request(
+        "https://observed.example:8443/v1/models?key=sk-tool&b=1",
+        headers={ORIGIN_HEADER: "https://made.up", TICKET_HEADER: "made up", "cookie": "a=b"},
+    )
+    steering.requestheaders(flow)
+    assert destination(flow) == ("http", *GATEWAY)
+    assert flow.request.headers[ORIGIN_HEADER] == "https://observed.example:8443"
+    # What the gateway was handed is the ticket itself here.
+    assert flow.request.headers[TICKET_HEADER] == (
+        "a-ticket for /v1/models?key=sk-tool&b=1 with {'authorization': 'Bearer sk-tool', 'cookie': 'a=b'}"
+    )
+    del flow.request.headers[TICKET_HEADER]
+    assert "sk-tool" not in repr(flow.get_state())
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "origin"),
+    [
+        ("https://chain429.internal/v1/models", "regular", "https://chain429.internal"),
+        ("http://127.0.0.1:9/v1/models", "reverse:http://chain429.internal:8000", "http://chain429.internal:8000"),
+        # Nothing is said of that one, so it makes no difference.
+        ("https://api.openai.com/v1/models", "regular", None),
+    ],
+)
+def test_the_gateway_is_told_where_it_was_going(steering: Steering, url: str, mode: str, origin: str | None) -> None:
+    flow = request(url, headers={ORIGIN_HEADER: "https://made.up"}, mode=mode)
+    steering.requestheaders(flow)
+    assert flow.request.headers.get(ORIGIN_HEADER) == origin
+
+
+def test_over_http2_the_body_is_told_an_end(steering: Steering) -> None:
+    endless, long = request(), request(headers={"content-length": "5"})
+    for flow in (endless, long):
+        flow.request.http_version = "HTTP/2.0"
+        del flow.request.headers["host"]
+        steering.requestheaders(flow)
+    assert endless.request.headers["transfer-encoding"] == "chunked"
+    assert "transfer-encoding" not in long.request.headers
+
+
+@pytest.mark.parametrize(
+    "befoul",
+    [
+        lambda sent: sent.headers.update({"x-a": "b\r\nx: y"}),
+        lambda sent: sent.headers.update({"x-a\r\nx": "y"}),
+        lambda sent: sent.headers.update({"x-a ": "y"}),
+        lambda sent: setattr(sent, "path", "/ HTTP/1.1\r\nx: y"),
+        lambda sent: setattr(sent, "method", "GET /x"),
+    ],
+)
+def test_what_would_end_a_line_is_refused(steering: Steering, befoul: Callable[[http.Request], None]) -> None:
+    flow = request()
+    befoul(flow.request)
+    steering.requestheaders(flow)
+    assert flow.response
+    assert flow.response.status_code == 400
+    assert STEERED not in flow.metadata
 
 
 def test_a_client_elsewhere_needs_a_token_which_goes_no_further(steering: Steering) -> None:

@@ -64,6 +64,10 @@ def test_versions(headers: dict[str, str], says: str | None) -> None:
         ),
         pytest.param({"stream_options": {}}, f"stream_options: {EXTRA}", id="unknown"),
         pytest.param({"context_management": {}}, f"context_management: {EXTRA}", id="a beta without its header"),
+        pytest.param({"output_config": "low"}, "output_config: Input should be an object", id="output as text"),
+        pytest.param({"output_config": {"effort": "minimal"}}, "output_config.effort: Input should be", id="effort"),
+        pytest.param({"output_config": {"format": {"type": "json_object"}}}, "output_config.format: Input", id="form"),
+        pytest.param({"output_config": {"verbosity": "low"}}, f"output_config.verbosity: {EXTRA}", id="output extra"),
         pytest.param({"stop_sequences": [" "]}, "each stop sequence must contain non-whitespace", id="blank stop"),
         pytest.param({"temperature": 1.5}, "temperature: range: 0..1", id="hot"),
         pytest.param({"temperature": 1, "top_p": 1}, "`temperature` and `top_p` cannot both be", id="both samplings"),
@@ -117,6 +121,9 @@ def test_requests_that_it_refuses(fields: dict[str, Any], says: str) -> None:
     [
         pytest.param({"temperature": 0, "top_k": 5, "stop_sequences": ["END"]}, id="sampling"),
         pytest.param({"system": [TEXT], "metadata": {"user_id": "a"}, "service_tier": "auto"}, id="usual"),
+        pytest.param(
+            {"output_config": {"effort": "max", "format": {"type": "json_schema", "schema": {}}}}, id="effort and form"
+        ),
         pytest.param({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, id="a tool of its own"),
         pytest.param({"model": "claude-sonnet-5", "thinking": {"type": "adaptive"}}, id="adaptive at a newer model"),
         pytest.param({"messages": [said({**TEXT, **MARK})] * 2, "system": [{**TEXT, **MARK}] * 2}, id="four marks"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from chain429.config import Config, parse
 from chain429.config_file import ConfigFile, Document, Edit
+from chain429.engine import Call, Engine, Reply
 from chain429.redact import Redactor
 from chain429.vault import Vault
 
@@ -27,7 +28,8 @@ aliases: {gpt-4o: default}
 
 
 class FakeGateway:
-    """See ``chain429.web.admin.gateway.Gateway``. ``answers`` are what providers say to a GET, by URL."""
+    """See ``chain429.web.admin.gateway.Gateway``. ``answers`` are what providers say to a GET, by URL; ``engine`` runs
+    prompts."""
 
     def __init__(self, folder: Path, text: str = CONFIG) -> None:
         self.path = folder / "chain429.yaml"
@@ -39,6 +41,7 @@ class FakeGateway:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: list[tuple[str, Mapping[str, str]]] = []
         self.reset: list[str] = []
+        self.engine: Engine | None = None
 
     def _checked(self, text: str, path: Path) -> Config:
         return parse(text, ENVIRON, file=str(path), secrets=self.vault.get)
@@ -54,6 +57,10 @@ class FakeGateway:
     async def get(self, url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109
         self.asked.append((url, headers))
         return self.answers[url]
+
+    async def ask(self, call: Call) -> Reply:
+        assert self.engine
+        return await self.engine.run(call)
 
     def reset_breaker(self, provider: str) -> None:
         self.reset.append(provider)

@@ -18,9 +18,12 @@ from chain429.config import parse
 from chain429.engine import Engine
 from chain429.redact import Redactor
 from chain429.routing.ledger import Ledger
+from chain429.upstream import HttpUpstream
 from chain429.web.api import Api, normalise
 from chain429.web.auth import Doors, Peer, kept_token
 from chain429.web.server import Listener, api_runner
+from chain429.web.through import Through
+from chain429.wire.via import mark
 from tests.fakes import HANG, FakeAnswer, FakeClock, FakeUpstream, Records, settle
 
 CONFIG = """
@@ -31,6 +34,7 @@ aliases: {gpt-4o: default, "claude-*": fast}
 max_body: 100000
 """
 TOKEN = "c429_test"
+VIA = mark("here")
 AUTH = {"authorization": f"Bearer {TOKEN}"}
 HELLO = b'{"model":"default","messages":[{"role":"user","content":"Hi"}]}'
 STREAMED = b'{"model":"default","stream":true,"messages":[{"role":"user","content":"Hi"}]}'
@@ -86,7 +90,18 @@ async def serving(*answers: FakeAnswer | str, text: str = CONFIG) -> AsyncIterat
     engine = Engine(config, ledger, upstream, records, clock, Redactor())
     proxied: set[Peer] = set()
     doors = Doors([TOKEN], proxied)
-    api = Api(engine, lambda: config, lambda: doors, records, clock, lambda: {"status": "ok"}, "it is kept in a file")
+    through = Through(HttpUpstream(clock), lambda: config, doors.is_token, records, clock)
+    api = Api(
+        engine,
+        lambda: config,
+        lambda: doors,
+        records,
+        clock,
+        lambda: {"status": "ok"},
+        "it is kept in a file",
+        VIA,
+        through,
+    )
     listener = await Listener.start(
         api_runner(api.handle, max_body=config.max_body, drain=0.5), "127.0.0.1", 0, "the API"
     )
@@ -105,6 +120,35 @@ async def test_a_request_is_answered() -> None:
         assert headers["x-chain429-provider"] == "a"
         assert headers["x-request-id"].startswith("req_")
         assert server.records.last.client == "sdk"
+
+
+async def test_what_was_sent_from_here_does_not_go_round() -> None:
+    async with serving() as server:
+        status, _, body = await server.post(headers={**AUTH, "via": f"1.1 office.example, {VIA}"})
+        assert (status, json.loads(body)["error"]["code"]) == (508, "loop_detected")
+        assert server.upstream.requests == []
+        assert server.records.last.outcome == "refused"
+
+
+async def test_another_gateway_may_be_passed_and_is_named_to_the_next() -> None:
+    async with serving() as server:
+        await server.post()
+        await server.post(headers={**AUTH, "via": mark("there")})
+        plain, marked = server.upstream.requests
+        assert "via" not in plain.headers
+        assert marked.headers["via"] == f"{mark('there')}, {VIA}"
+
+
+async def test_the_proxy_tells_for_which_host_a_request_came() -> None:
+    text = CONFIG + "proxy: {hosts: {api.openai.com: fast}}"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %s\r\n" % TOKEN.encode()
+    told = b"x-chain429-origin: https://api.openai.com\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(HELLO)
+    body = HELLO.replace(b'"default"', b'"gpt-4o"')
+    told = told.replace(b"%d" % len(HELLO), b"%d" % len(body))
+    async with serving(text=text) as server:
+        for proxied, chain in ((True, b"fast"), (False, b"default")):
+            answer = await server.raw(head + told + body, proxied=proxied)
+            assert b"x-chain429-chain: " + chain in answer
 
 
 async def test_codex_is_answered_in_responses() -> None:
@@ -470,6 +514,8 @@ async def test_other_paths_and_methods_are_refused_in_the_same_words() -> None:
 
 async def test_the_clients_request_id_is_kept_when_it_is_fit() -> None:
     async with serving() as server:
+        for path in ("/v1/models", "/v1/models/default"):
+            assert (await server.get(path))[1]["request-id"].startswith("req_")
         assert (await server.post(headers={**AUTH, "x-request-id": "mine-1"}))[1]["x-request-id"] == "mine-1"
         assert server.records.last.id == "mine-1"
         for unfit in ("x" * 129, "a b"):
@@ -554,3 +600,32 @@ def test_the_token_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> None:
     assert len(token) > 30
     assert kept_token(path, "c429_") == (token, False)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def kept(server: Server) -> tuple[str, str]:
+    bodies = server.records.last.bodies
+    assert bodies is not None
+    found = bodies.kept(lambda words: words)
+    return found.asked, found.answered
+
+
+async def test_bodies_are_kept_where_that_is_switched_on() -> None:
+    answers = (OK, stream(WORD, END), stream(WORD))
+    async with serving(*answers, text=CONFIG + "log: {bodies: true, body_limit: 2000}\n") as server:
+        await server.post()
+        assert kept(server) == (HELLO.decode(), ANSWER.decode())
+        for _ in range(2):
+            _, _, body = await server.post(STREAMED)
+            assert kept(server) == (STREAMED.decode(), body.decode())
+        assert server.records.last.outcome == "broken"
+        await server.post(b"no JSON")
+        assert kept(server) == ("no JSON", "")
+    async with serving(FakeAnswer(500, {}, []), text=CONFIG + "log: {bodies: true}\n") as server:
+        status, _, body = await server.post()
+        assert (status, kept(server)) == (502, (HELLO.decode(), body.decode()))
+
+
+async def test_no_bodies_are_kept_otherwise() -> None:
+    async with serving() as server:
+        await server.post()
+        assert server.records.last.bodies is None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chain429.web.auth import Doors
-from chain429.web.own import TICKET_HEADER, OwnKeys
+from chain429.web.covered import TICKET_HEADER
+from chain429.web.own import OwnKeys
 
 TOKEN = "the-gateways-token"
 HERE, THERE = ("127.0.0.1", 5000), ("192.0.2.7", 5000)

@@ -18,6 +18,7 @@ from chain429.routing.status import Status
 from chain429.web.admin.chains import Chains
 from chain429.web.admin.gateway import Edits, Gateway
 from chain429.web.admin.openapi import OpenApi
+from chain429.web.admin.prompts import Prompts
 from chain429.web.admin.providers import Providers
 from chain429.web.admin.reading import Clear, Reading
 from chain429.web.admin.routes import CSRF_HEADER, PREFIX, Admits, Gate, Route, unauthorized, without_routes
@@ -46,6 +47,7 @@ class Admin:
             *Settings(gateway, self._edits).routes(),
             *Providers(gateway, self._edits, clock).routes(),
             *Chains(self._edits).routes(),
+            *Prompts(gateway, clock).routes(),
             *more,
         )
         self.routes = OpenApi(written).routes

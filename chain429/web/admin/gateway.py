@@ -15,6 +15,7 @@ from aiohttp import web
 
 from chain429.config import Config
 from chain429.config_file import ConfigFile, Document, Edit
+from chain429.engine import Call, Reply
 from chain429.redact import Redactor
 from chain429.vault import Vault
 from chain429.web.admin.routes import fault, version_seen
@@ -46,6 +47,9 @@ class Gateway(Protocol):
 
     async def get(self, url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109
         """See ``HttpUpstream.get``."""
+
+    async def ask(self, call: Call) -> Reply:
+        """See ``Engine.run``."""
 
     def reset_breaker(self, provider: str) -> None:
         """Close a provider's circuit breaker; whoever waits may try it at once."""

@@ -39,16 +39,17 @@ _ATTEMPT = shape(
         "duration": NUMBER, "until": WHEN,
     }
 )  # fmt: skip
-_REQUEST = shape(
-    {
-        "number": WHOLE, "id": TEXT, "at": NUMBER, "dialect": TEXT, "chain": TEXT, "model_asked": TEXT,
-        "provider": optional(TEXT), "model": optional(TEXT), "credential": optional(TEXT), "status": WHOLE,
-        "outcome": TEXT, "streamed": FLAG, "tokens_in": optional(WHOLE), "tokens_out": optional(WHOLE),
-        "tokens_cached": optional(WHOLE), "latency": NUMBER, "first_token": optional(NUMBER), "client": TEXT,
-        "error": TEXT, "cost": optional(NUMBER), "currency": TEXT, "list_cost": optional(NUMBER), "list_model": TEXT,
-        "list_currency": TEXT, "priced": TEXT, "attempts": array(_ATTEMPT),
-    }
-)  # fmt: skip
+_MEMBERS: Schema = {
+    "number": WHOLE, "id": TEXT, "at": NUMBER, "dialect": TEXT, "chain": TEXT, "model_asked": TEXT,
+    "provider": optional(TEXT), "model": optional(TEXT), "credential": optional(TEXT), "status": WHOLE,
+    "outcome": TEXT, "streamed": FLAG, "tokens_in": optional(WHOLE), "tokens_out": optional(WHOLE),
+    "tokens_cached": optional(WHOLE), "latency": NUMBER, "first_token": optional(NUMBER), "client": TEXT,
+    "error": TEXT, "cost": optional(NUMBER), "currency": TEXT, "list_cost": optional(NUMBER), "list_model": TEXT,
+    "list_currency": TEXT, "priced": TEXT, "attempts": array(_ATTEMPT),
+}  # fmt: skip
+_REQUEST = shape(_MEMBERS)
+_BODIES = shape({"asked": TEXT, "asked_size": WHOLE, "answered": TEXT, "answered_size": WHOLE})
+_WHOLE_REQUEST = shape({**_MEMBERS, "bodies": optional(_BODIES)})
 _SUMS = shape(
     {
         "name": TEXT, "currency": TEXT, "requests": WHOLE, "served": WHOLE, "failures": WHOLE, "tokens_in": WHOLE,
@@ -85,7 +86,7 @@ class Usage:
             in_query("since", "Unix seconds", NUMBER),
             in_query("until", "Unix seconds", NUMBER),
             in_query("limit", f"how many, {_USUAL} where it is not said", {**WHOLE, "minimum": 1, "maximum": _MOST}),
-            in_query("before", "only those before this 'number': the last one of the page before", WHOLE),
+            in_query("before", "only those before this 'number': what the page before calls 'older'", WHOLE),
         ]
         kinds: Schema = {"type": "string", "enum": list(DIMENSIONS)}
         return (
@@ -96,7 +97,7 @@ class Usage:
                 operation(
                     "requests",
                     "Requests in the log, newest first",
-                    shape({"requests": array(_REQUEST)}),
+                    shape({"requests": array(_REQUEST), "older": optional(WHOLE), "searched_to": WHEN}),
                     parameters=filters,
                     errors=(400,),
                 ),
@@ -107,8 +108,8 @@ class Usage:
                 self.request,
                 operation(
                     "request",
-                    "One request with its attempts",
-                    _REQUEST,
+                    "One request with its attempts, and with what was asked and answered where that is kept",
+                    _WHOLE_REQUEST,
                     parameters=[in_path("id", "as x-request-id said")],
                     errors=(404,),
                 ),
@@ -152,14 +153,15 @@ class Usage:
         )
         limit = _whole(request, "limit", 1, _MOST) or _USUAL
         before = _whole(request, "before", 0, 2**62)
-        found = await asyncio.to_thread(self._queries.requests, wanted, limit, before)
-        return web.json_response({"requests": [told(row) for row in found]})
+        found = await asyncio.to_thread(self._queries.search, wanted, limit, before)
+        rows = [told(row) for row in found.requests]
+        return web.json_response({"requests": rows, "older": found.older, "searched_to": found.until})
 
     async def request(self, request: web.Request) -> web.Response:
         found = await asyncio.to_thread(self._queries.request, request.match_info["id"])
         if found is None:
             raise RequestError("There is no request of that id in the log.", status=404)
-        return web.json_response(told(found))
+        return web.json_response({**told(found), "bodies": found.bodies and found.bodies._asdict()})
 
     async def usage(self, request: web.Request) -> web.Response:
         asked = request.query.get("by", "provider")
@@ -207,6 +209,7 @@ def savings_of(days: Sequence[Sums]) -> list[dict[str, Any]]:
 def told(row: Logged) -> dict[str, Any]:
     """A request as the answers tell it."""
     request = row.request._asdict()
+    del request["bodies"]  # which are read from the log by themselves
     request["attempts"] = [attempt._asdict() for attempt in row.request.attempts]
     return {"number": row.number, **request, **row.costs._asdict()}
 

@@ -22,11 +22,15 @@ from chain429.store.writer import Store
 from chain429.web.admin import Admin, Clear, Gateway
 from chain429.web.admin import usage as admin_usage
 from chain429.web.admin.events import Events
+from chain429.web.pages.chains import Chains
 from chain429.web.pages.frame import Frame
 from chain429.web.pages.login import Login
 from chain429.web.pages.overview import Overview
+from chain429.web.pages.playground import Playground
+from chain429.web.pages.providers import Providers
 from chain429.web.pages.requests import Requests
 from chain429.web.pages.sessions import Door
+from chain429.web.pages.settings import Settings
 from chain429.web.pages.usage import Usage
 from chain429.web.view import Views
 
@@ -48,6 +52,7 @@ def pages_app(
     gateway: Gateway,
     api_url: str = "http://127.0.0.1:4290/v1",
     priced: str = "",
+    token_file: str = "",
 ) -> web.Application:
     """The application.
 
@@ -55,7 +60,8 @@ def pages_app(
     what the admin API changes.
     ``admin_token_digest`` is the SHA-256 of the admin token. ``allowed_hosts`` are the names that a Host header may
     have, with a port (only that one) or without (any). ``templates`` is the folder of the pages, ``api_url`` the base
-    URL that they tell people to use, ``priced`` the date of the table of prices.
+    URL that they tell people to use, ``priced`` the date of the table of prices, ``token_file`` where the first client
+    token is kept.
     """
 
     def current(now: float) -> Status:
@@ -73,8 +79,12 @@ def pages_app(
     app.on_shutdown.append(events.stop)
     pages = (
         *Overview(frame, views, current, lambda: store.dropped, clock).pages(),
-        *Requests(frame, queries, current, clock).pages(),
+        *Requests(frame, queries, current, clock, store.flush).pages(),
+        *Chains(frame, gateway).pages(),
+        *Playground(frame, gateway).pages(),
+        *Providers(frame, gateway, current, clock).pages(),
         *Usage(frame, queries, clock, priced).pages(),
+        *Settings(frame, gateway, api_url, token_file).pages(),
     )
     frame.add_to(app, pages)
     Login(frame, door, clock).add_to(app.router)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from chain429.clock import Clock
 from chain429.routing.status import Status
-from chain429.store.queries import Filter, Logged, Queries
+from chain429.store.queries import Filter, Found, Logged, Queries
 from chain429.web.pages.frame import Frame, Page
 from chain429.web.view import RequestView, request_words
 
@@ -103,13 +103,22 @@ def _time(text: str) -> float | None:
 
 
 class Requests:
-    """``status`` is called with the time, for the names of chains and providers."""
+    """``status`` is called with the time, for the names of chains and providers. ``flush`` waits, in a thread of its own,
+    until what is to be logged was written."""
 
-    def __init__(self, frame: Frame, queries: Queries, status: Callable[[float], Status], clock: Clock) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        queries: Queries,
+        status: Callable[[float], Status],
+        clock: Clock,
+        flush: Callable[[], object],
+    ) -> None:
         self._frame = frame
         self._queries = queries
         self._status = status
         self._clock = clock
+        self._flush = flush
 
     def pages(self) -> tuple[Page, ...]:
         return (
@@ -143,19 +152,24 @@ class Requests:
         """By the row's number, which the list leads to, or by the id that the client was told."""
         number = _whole(asked, _LARGEST)
         found = None if number is None else self._queries.numbered(number)
-        return found or self._queries.request(asked)
+        found = found or self._queries.request(asked)
+        if found is None and number is None:
+            # Links from the playground are followed sooner than the log is written.
+            self._flush()
+            found = self._queries.request(asked)
+        return found
 
     def _rows(self, search: Search, now: float) -> dict[str, Any]:
-        rows: list[Logged] = []
+        found = Found([])
         if not search.problems:
-            # One more than is shown tells whether there are older ones.
-            rows = self._queries.requests(search.filter(now), _SHOWN + 1, _whole(search.before, _LARGEST))
-        older = search.address(rows[_SHOWN - 1].number) if len(rows) > _SHOWN else None
+            found = self._queries.search(search.filter(now), _SHOWN, _whole(search.before, _LARGEST))
         return {
             "now": now,
             "search": search,
-            "requests": [RequestView.of(row) for row in rows[:_SHOWN]],
-            "older": older,
+            "requests": [RequestView.of(row) for row in found.requests],
+            "older": None if found.older is None else search.address(found.older),
+            "searched": self._queries.searched,
+            "searched_to": found.until,
             "newest": search.address() if search.before else None,
         }
 

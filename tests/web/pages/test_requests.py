@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from chain429.store.bodies import Bodies
 from chain429.store.queries import Filter
 from chain429.store.records import Costs, RequestRecord
 from chain429.web.pages.requests import Search
@@ -126,3 +127,22 @@ async def test_without_a_login_pages_lead_to_it(site: Site, path: str) -> None:
     write(site, REQUEST)
     answer = await site.get(path)
     assert (answer.status, answer.headers["Location"]) == (303, "/login")
+
+
+async def test_bodies_stay_text(site: Site) -> None:
+    bodies = Bodies(1000, b"<script>alert(1)</script>")
+    bodies.answer(b"<b>Hi</b>")
+    write(site, REQUEST._replace(bodies=bodies))
+    page = await (await site.get("/requests/1", **BEARER)).text()
+    assert ">&lt;script&gt;alert(1)&lt;/script&gt;</pre>" in page
+    assert ">&lt;b&gt;Hi&lt;/b&gt;</pre>" in page
+    one = await (await site.get(f"/admin/api/requests/{REQUEST.id}", **BEARER)).json()
+    assert one["bodies"] == {
+        "asked": "<script>alert(1)</script>", "asked_size": 25, "answered": "<b>Hi</b>", "answered_size": 9,
+    }  # fmt: skip
+
+
+async def test_a_request_without_bodies_has_none(site: Site) -> None:
+    write(site, REQUEST)
+    assert "What was answered" not in await shown(site, "/requests/1")
+    assert (await (await site.get(f"/admin/api/requests/{REQUEST.id}", **BEARER)).json())["bodies"] is None
