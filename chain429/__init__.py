@@ -19,7 +19,7 @@ The layers, and who may import whom (``tests/test_layers.py`` reads the imports)
     app                       wires the objects together
     launch/                   getting tools here: run, env, setup, ca
     proxy/                    the only importer of mitmproxy
-    cli                       the command line
+    cli/                      the command line, a module for each command
 
 Importing this package does nothing.
 """

@@ -23,6 +23,7 @@ from chain429.config_file import ConfigFile, Document, Edit
 from chain429.engine import Call, Engine, Reply
 from chain429.errors import ConfigError, RequestError, StartError
 from chain429.memory import Memory
+from chain429.metrics import Metrics, Tally
 from chain429.models import ModelLists
 from chain429.pricing import Pricer, list_prices
 from chain429.redact import Redactor
@@ -83,18 +84,6 @@ def data_folder(options: Options, environ: Mapping[str, str]) -> Path:
     return folders.data_folder(options.data_dir, environ)
 
 
-def running_pages(data: Path) -> str | None:
-    """The URL of the pages of the gateway that keeps its data there, while it runs; None where none does."""
-    try:
-        return _pages_file(data).read_text(encoding="ascii").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
-def _pages_file(data: Path) -> Path:
-    return data / "pages-url"
-
-
 def templates_folder() -> Path:
     """Where the pages' templates are: in the package when installed, beside it in a checkout."""
     package = Path(__file__).parent
@@ -138,7 +127,7 @@ class App:
         redact.know([self.client_token, self.admin_token, *_revealed(config)])
         self.ledger = Ledger(config.breaker)
         self.ledger.configure(config.breaker, config.providers.values())
-        self.store = Store(data / "chain429.db", clock, self.redact)
+        self.store = Store(folders.log_file(data), clock, self.redact)
         self.store.price = Pricer(config)
         self.store.retention = Retention(config.log_seconds, config.log_bytes)
         self.memory = Memory(config, self.ledger, self.store, clock, options.keep)
@@ -155,7 +144,9 @@ class App:
         self._http = HttpUpstream(clock, self._via) if upstream is None else None
         # A pool of its own: its connections are made for whoever uses the proxy.
         self._through = HttpUpstream(clock, self._via, self._refused)
-        self.log = log.RequestLog(self.store, _soon)
+        tally = Tally(lambda: self.config)
+        self.metrics = Metrics(tally, self.status, self.ledger.in_flight, self.store, clock)
+        self.log = log.RequestLog(self.store, _soon, tally.count)
         self.engine = Engine(config, self.ledger, upstream or self._http_upstream(), self.log, clock, self.redact)
         self._own_keys = OwnKeys()
         self._doors = self._make_doors()
@@ -194,6 +185,7 @@ class App:
 
     async def start(self) -> None:
         """Open the log and the listeners. Raises StartError; then nothing is left open."""
+        log.choose(json=self.config.log_json)
         try:
             self.store.open()
             if not self.config.simulated:
@@ -215,7 +207,7 @@ class App:
                 Through(self._through, lambda: self.config, self._is_token, self.log, self._clock),
             )
             host, port = _address(self._options.listen) or self.config.listen
-            runner = api_runner(api.handle, max_body=self.config.max_body, drain=self._options.drain)
+            runner = api_runner(api.handle, max_body=lambda: self.config.max_body, drain=self._options.drain)
             self.api = await Listener.start(runner, host, port, "the API")
             host, port = _address(self._options.pages) or self.config.pages
             self.pages = await self._start_pages(host, port)
@@ -246,10 +238,11 @@ class App:
             api_url=f"{self.api.url}/v1",
             priced=list_prices().checked,
             token_file=str(self.data / "client-token"),
+            scrape=self.metrics.scrape,
         )
         listener = await Listener.start(pages_runner(app, drain=1.0), host, port, "the pages' server")
         with suppress(OSError):  # whoever looks for it there will say that nothing is running
-            _pages_file(self.data).write_text(listener.url, encoding="ascii")
+            folders.pages_file(self.data).write_text(listener.url, encoding="ascii")
         return listener
 
     async def stop(self) -> None:
@@ -257,8 +250,8 @@ class App:
         keeping = self.api is not None and not self.config.simulated
         if keeping:
             self.memory.keep()  # already now: who asks a second time does not wait for the end
-        if self.pages and running_pages(self.data) == self.pages.url:
-            _pages_file(self.data).unlink(missing_ok=True)
+        if self.pages and folders.running_pages(self.data) == self.pages.url:
+            folders.pages_file(self.data).unlink(missing_ok=True)
         for listener in (self.api, self.pages):
             if listener:
                 await listener.stop()
@@ -345,6 +338,7 @@ class App:
             _log.warning("a changed 'listen' or 'pages' takes effect at the next start")
         begins = self.config.simulated and not config.simulated
         self.config = config = self.lists.adopt(config)
+        log.choose(json=config.log_json)
         self._configured_hosts = config.proxy_hosts
         self.redact.know(_revealed(config))
         self.ledger.configure(config.breaker, config.providers.values())

@@ -12,8 +12,10 @@ import io
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,9 @@ class ConfigFile:
             raise EditConflict("the configuration was changed meanwhile: look at it again, then repeat the change")
         tree = self._tree(text)
         edit(tree)
-        return self._put(_written(tree))
+        after = _written(tree)
+        kept = _with_remarks(text, after)
+        return self._put(kept if kept != after and self._means(kept, tree) else after)
 
     def replace(self, text: str, version: str | None = None) -> tuple[Document, Config]:
         """Put another text in its place, as ``change`` does."""
@@ -114,6 +118,13 @@ class ConfigFile:
         if not isinstance(tree, CommentedMap):
             raise ConfigError([Fault("a mapping was expected, such as 'providers:'", file=str(self._path))])
         return tree
+
+    def _means(self, text: str, tree: CommentedMap) -> bool:
+        """Whether it says the same: in a text of many lines, what looks like a comment is none."""
+        try:
+            return bool(_plain(self._tree(text)) == _plain(tree))
+        except ConfigError:
+            return False
 
     def _write(self, text: str) -> None:
         # Through a link: what is replaced is the file that it leads to, not the link.
@@ -219,6 +230,37 @@ def _written(tree: CommentedMap) -> str:
     out = io.StringIO()
     _yaml().dump(tree, out)
     return out.getvalue()
+
+
+def _with_remarks(before: str, after: str) -> str:
+    """The text ``after`` an edit, with the comments that stood behind what was taken out: they are about what comes
+    next, but to YAML's reader they belong to what comes before them."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    lost = Counter(filter(_is_remark, old)) - Counter(filter(_is_remark, new))
+    if not lost:
+        return after
+    lines: list[str] = []
+    for kind, begin, end, into, out_of in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        lines += new[into:out_of]
+        if kind not in ("delete", "replace"):
+            continue
+        first = end
+        # What stands deeper than what was taken out was within it.
+        while first > begin + 1 and (
+            not old[first - 1].strip() or (_is_remark(old[first - 1]) and _depth(old[first - 1]) <= _depth(old[begin]))
+        ):
+            first -= 1
+        if any(line in lost for line in old[first:end]):
+            lines += old[first:end]
+    return "".join(lines)
+
+
+def _is_remark(line: str) -> bool:
+    return line.lstrip(" ").startswith("#")
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def _document(text: str, tree: CommentedMap) -> Document:

@@ -609,6 +609,7 @@ class Stream:
         self._observed = False
         self._first_token = engine._clock.monotonic()
         self._open = True
+        self._told = False  # the client has all of it
 
     async def next(self) -> bytes:
         """The next bytes for the client; empty at the end. A failure becomes the dialect's error event."""
@@ -621,6 +622,7 @@ class Stream:
         try:
             while self._open:
                 if stream.seen.ended:
+                    self._told = True
                     await self._answer.finish()
                     self._end(SERVED)
                     return b""
@@ -653,7 +655,8 @@ class Stream:
         """Give everything back. Before the end it means that the client has left: the provider's call is broken off."""
         if self._open:
             self._answer.close()
-            self._end(Outcome.of(Kind.CANCELLED, "the client left in the middle of the answer"))
+            left = Outcome.of(Kind.CANCELLED, "the client left in the middle of the answer")
+            self._end(SERVED if self._told else left)
 
     def _failed(self, reason: str) -> bytes:
         if not self._stream.seen.complete:

@@ -1,4 +1,5 @@
-"""Where this user's files are: the configuration, and the data folder. Light, for commands that need nothing else."""
+"""Where this user's files are: the configuration, the data folder and what is in it. Light, for commands that need
+nothing else."""
 
 from __future__ import annotations
 
@@ -24,6 +25,24 @@ def data_folder(told: Path | None, environ: Mapping[str, str]) -> Path:
     """``told``, ``$CHAIN429_DATA_DIR``, or the user's data folder."""
     told = told or (Path(environ["CHAIN429_DATA_DIR"]) if environ.get("CHAIN429_DATA_DIR") else None)
     return told.expanduser() if told else _user_folder(environ, "XDG_DATA_HOME", ".local/share")
+
+
+def running_pages(data: Path) -> str | None:
+    """The URL of the pages of the gateway that keeps its data there, while it runs; None where none does."""
+    try:
+        return pages_file(data).read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def pages_file(data: Path) -> Path:
+    """Where a gateway that runs says that URL."""
+    return data / "pages-url"
+
+
+def log_file(data: Path) -> Path:
+    """The request log."""
+    return data / "chain429.db"
 
 
 def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> Path:

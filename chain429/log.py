@@ -1,57 +1,84 @@
-"""The log on stderr: one readable line a request; with debug, each decision and why."""
+"""The log on stderr: one readable line a request, or one JSON object; with debug, each decision and why."""
 
 from __future__ import annotations
 
 import datetime
 import functools
+import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
+from chain429.errors import StartError
 from chain429.store.records import AttemptRecord, Recorder, RequestRecord
 
 _log = logging.getLogger("chain429.request")
 _TIME = "%H:%M:%S"
 
+# In the environment: the format, where the configuration's is not meant.
+LOG_FORMAT = "CHAIN429_LOG_FORMAT"
+
 
 class RequestLog:
     """Hands each record on, and writes it as one line a little later, together with others.
 
-    ``later`` calls what it is given in a moment, on the same thread; ``flush`` writes at once what is left.
+    ``later`` calls what it is given in a moment, on the same thread; ``flush`` writes at once what is left. ``count``
+    is given the same records, as many at a time.
     """
 
-    def __init__(self, then: Recorder, later: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        then: Recorder,
+        later: Callable[[Callable[[], None]], object],
+        count: Callable[[Sequence[RequestRecord]], object] = len,
+    ) -> None:
         self._then = then
         self._later = later
+        self._count = count
         self._waiting: list[RequestRecord] = []
 
     def record(self, record: RequestRecord) -> None:
         self._then.record(record)
-        if _log.isEnabledFor(logging.INFO):
-            self._waiting.append(record)
-            if len(self._waiting) == 1:
-                self._later(self.flush)
+        self._waiting.append(record)
+        if len(self._waiting) == 1:
+            self._later(self.flush)
 
     def flush(self) -> None:
         records, self._waiting = self._waiting, []
         if not records:
             return
-        ended = [record.at + record.latency for record in records]
-        # One entry for all: to hand a line over, write it and flush it costs more than to make it. It begins with the
-        # first one's time of its own accord.
-        rest = [f"{_time_of_day(int(at))} {line(record)}" for record, at in zip(records[1:], ended[1:], strict=True)]
-        _log.handle(_entry("\n".join([line(records[0]), *rest]), ended[0]))
+        self._count(records)
+        if _log.isEnabledFor(logging.INFO):
+            # One entry for all: to hand a line over, write it and flush it costs more than to make it.
+            _log.handle(_entry(_Requests(records), _end(records[0])))
+
+
+class _Requests:
+    """What is logged of requests: their lines, or their objects, whichever are asked for."""
+
+    def __init__(self, records: Sequence[RequestRecord]) -> None:
+        self.records = records
+
+    def __str__(self) -> str:
+        first, *others = self.records
+        # The first line begins with its time of its own accord.
+        rest = [f"{_time_of_day(int(_end(record)))} {line(record)}" for record in others]
+        return "\n".join([line(first), *rest])
+
+
+def _end(record: RequestRecord) -> float:
+    return record.at + record.latency
 
 
 # What all our entries have in common.
 _COMMON = logging.makeLogRecord({"name": _log.name, "levelno": logging.INFO, "levelname": "INFO"}).__dict__
 
 
-def _entry(text: str, created: float) -> logging.LogRecord:
+def _entry(requests: _Requests, created: float) -> logging.LogRecord:
     """A record without what is slow to find out and never shown: the caller, the thread, the task and the process."""
     entry = logging.LogRecord.__new__(logging.LogRecord)
-    entry.__dict__.update(_COMMON, msg=text, created=created)
+    entry.__dict__.update(_COMMON, msg=requests, created=created)
     return entry
 
 
@@ -109,10 +136,112 @@ class _Redacting(logging.Formatter):
         return _time_of_day(int(record.created))
 
 
-def start(redact: Callable[[str], str], *, debug: bool, to: TextIO | None = None) -> logging.Handler:
-    """Send chain429's log to ``to`` (stderr). Returns the handler, for ``stop``."""
-    handler = logging.StreamHandler(to or sys.stderr)
-    handler.setFormatter(_Redacting(redact))
+class _Json(logging.Formatter):
+    """One JSON object a line, without secrets; see ``told``."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        common = {"level": record.levelname.lower(), "logger": record.name}
+        if isinstance(record.msg, _Requests):
+            return "\n".join([self._request({"time": _moment(_end(one)), **common}, one) for one in record.msg.records])
+        words = {"message": record.getMessage()}
+        if record.exc_info:
+            words["exception"] = self.formatException(record.exc_info)
+        return _encode(self._clean({"time": _moment(record.created), **common, **words}))
+
+    def _request(self, common: Mapping[str, object], record: RequestRecord) -> str:
+        found = {**common, **_told(record)}
+        attempts = [{**one._asdict(), "duration": round(one.duration, 4)} for one in record.attempts]
+        # All texts at once: nearly always there is no secret in any.
+        texts = "\n".join([text for part in (found, *attempts) for text in _texts(part)])
+        if self._redact(texts) != texts:
+            found, attempts = self._clean(found), [self._clean(attempt) for attempt in attempts]
+        return _encode({**found, "attempts": attempts})
+
+    def _clean(self, found: Mapping[str, object]) -> dict[str, object]:
+        """Before it is encoded: a secret is not found in its escaped form."""
+        return {name: self._redact(value) if isinstance(value, str) else value for name, value in found.items()}
+
+
+_encode = json.JSONEncoder().encode
+
+
+def _told(record: RequestRecord) -> dict[str, object]:
+    return {
+        "message": "request",
+        "id": record.id,
+        "dialect": record.dialect,
+        "chain": record.chain,
+        "model_asked": record.model_asked,
+        "provider": record.provider,
+        "model": record.model,
+        "credential": record.credential,
+        "client": record.client,
+        "status": record.status,
+        "outcome": record.outcome,
+        "error": record.error,
+        "streamed": record.streamed,
+        "latency": round(record.latency, 4),
+        "first_token": None if record.first_token is None else round(record.first_token, 4),
+        "tokens_in": record.tokens_in,
+        "tokens_out": record.tokens_out,
+        "tokens_cached": record.tokens_cached,
+    }
+
+
+def _texts(found: Mapping[str, object]) -> list[str]:
+    return [value for value in found.values() if isinstance(value, str)]
+
+
+@functools.lru_cache(maxsize=8)
+def _second(second: int) -> str:
+    return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _moment(at: float) -> str:
+    second, fraction = divmod(at, 1)
+    return f"{_second(int(second))}.{int(fraction * 1000):03}Z"
+
+
+class _Output(logging.StreamHandler[TextIO]):
+    """Writes lines for people or JSON. ``json``: which was told; None where that is for the configuration to say."""
+
+    def __init__(self, redact: Callable[[str], str], to: TextIO, json: bool | None) -> None:
+        super().__init__(to)
+        self._redact = redact
+        self._told = json
+        self.choose(json=False)
+
+    def choose(self, *, json: bool) -> None:
+        wanted = json if self._told is None else self._told
+        self.setFormatter(_Json(self._redact) if wanted else _Redacting(self._redact))
+
+
+def told(text: str | None) -> bool | None:
+    """Whether ``text``, from outside, asks for JSON; None where it is empty. Raises StartError."""
+    if not text:
+        return None
+    if text not in ("text", "json"):
+        raise StartError(f"the format of the log is {text!r}; it can be 'text' or 'json'")
+    return text == "json"
+
+
+def choose(*, json: bool) -> None:
+    """The configuration's choice, which counts from now on, unless ``start`` was told."""
+    for handler in logging.getLogger("chain429").handlers:
+        if isinstance(handler, _Output):
+            handler.choose(json=json)
+
+
+def start(
+    redact: Callable[[str], str], *, debug: bool, json: bool | None = None, to: TextIO | None = None
+) -> logging.Handler:
+    """Send chain429's log to ``to`` (stderr): as JSON, for people, or (None) as ``choose`` says. Returns the handler,
+    for ``stop``."""
+    handler = _Output(redact, to or sys.stderr, json)
     root = logging.getLogger("chain429")
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if debug else logging.INFO)

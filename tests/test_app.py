@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import logging
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from chain429.app import App, Options, banner, data_folder, find_config, launch, running_pages, templates_folder
+from chain429 import log
+from chain429.app import App, Options, banner, data_folder, find_config, launch, templates_folder
 from chain429.errors import ConfigError, RequestError, StartError
+from chain429.folders import running_pages
 from chain429.memory import LEARNED
 from chain429.redact import Redactor
 from chain429.routing.chain import Entry, Target
@@ -134,6 +139,25 @@ async def test_a_changed_file_is_taken_over_and_a_wrong_one_is_not(
         await app.stop()
 
 
+async def test_a_changed_largest_body_holds_at_once(tmp_path: Path) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b" " * 4_000
+
+    app = await start(tmp_path, CONFIG + "max_body: 2000\n")
+    try:
+        assert app.path
+        assert app.api
+        async with aiohttp.ClientSession() as client:
+            for status in (413, 400):
+                url, token = f"{app.api.url}/v1/chat/completions", {"x-api-key": app.client_token}
+                async with client.post(url, data=pieces(), headers=token) as response:
+                    assert response.status == status
+                app.path.write_text(CONFIG + "max_body: 5000\n")
+                assert app.reload()
+    finally:
+        await app.stop()
+
+
 async def test_what_was_learned_survives_a_reload(tmp_path: Path) -> None:
     app = await start(tmp_path)
     try:
@@ -215,6 +239,26 @@ async def test_a_key_that_a_provider_repeats_is_not_told(tmp_path: Path) -> None
         assert app.status(now).chains[0].tiers[0][0].reason == "no [redacted]"
     finally:
         await app.stop()
+
+
+async def test_metrics_and_the_format_of_the_log_follow_the_configuration(tmp_path: Path) -> None:
+    written = io.StringIO()
+    handler = log.start(Redactor(), debug=False, to=written)
+    app = await start(tmp_path)
+    try:
+        app.reset_breaker("home")
+        assert not written.getvalue().startswith("{")
+        assert app.path
+        app.path.write_text(CONFIG + "log: {format: json}\nmetrics: {open: true}\n")
+        assert app.reload()
+        assert app.pages
+        async with aiohttp.ClientSession() as client, client.get(f"{app.pages.url}/metrics") as answer:
+            assert answer.status == 200
+            assert "\nchain429_target_ready{" in await answer.text()
+    finally:
+        await app.stop()
+        log.stop(handler)
+    assert json.loads(written.getvalue().splitlines()[-1])["message"] == f"the configuration was reloaded: {app.path}"
 
 
 async def test_stopping_twice_is_harmless(tmp_path: Path) -> None:

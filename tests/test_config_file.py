@@ -218,3 +218,43 @@ def test_whatever_is_edited_the_comments_of_the_rest_stay(
     found = file.path.read_text(encoding="utf-8")
     for kept in (f"# {comment.strip()}.", "# the first", "  # The second one.", "rpm: 10   # measured", "# tools ask"):
         assert kept in found
+
+
+def test_what_is_taken_out_does_not_take_the_comment_of_what_comes_next(tmp_path: Path) -> None:
+    text = """\
+providers:
+  a: {base_url: 'http://a.test/v1'}
+  # Of b itself.
+  b:
+    base_url: "http://b.test/v1"   # its own
+    # Its end.
+  # Of c.
+  c: {base_url: 'http://c.test/v1'}
+
+# Of the chains.
+chains:
+  default: [a/big]
+  fast: [c/big]   # quick
+
+# Of patience.
+patience: 5
+"""
+
+    def edit(tree: CommentedMap) -> None:
+        del tree["providers"]["b"]
+        del tree["chains"]["fast"]
+
+    document, _ = file_of(tmp_path, text).change(edit)
+    of_b = text[text.index("  # Of b itself.") : text.index("  # Of c.")]
+    assert document.text == text.replace(of_b, "").replace("  fast: [c/big]   # quick\n", "")
+
+
+def test_what_only_looks_like_a_comment_is_not_brought_back(tmp_path: Path) -> None:
+    text = TEXT + "compare: |\n  a/big\n  # no comment\n"
+
+    def edit(tree: CommentedMap) -> None:
+        tree["compare"] = "a/b"
+
+    document, config = file_of(tmp_path, text).change(edit)
+    assert document.data["compare"] == "a/b"
+    assert document.text.startswith(TEXT)

@@ -15,6 +15,7 @@ from chain429.config import (
     ConfigFile,
     KeyFile,
     LogFile,
+    MetricsFile,
     ModelFile,
     PriceFile,
     ProviderFile,
@@ -43,6 +44,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "Circuit breaker": (BreakerFile,),
     "Proxy": (ProxyFile,),
     "Log": (LogFile,),
+    "Metrics": (MetricsFile,),
     "Prices": (PriceFile,),
 }
 

@@ -460,6 +460,32 @@ async def test_a_client_that_leaves_in_the_middle_closes_the_call() -> None:
     assert world.ledger.leased() == 0
 
 
+class SlowToFinish(FakeAnswer):
+    """Its connection does not come to its end."""
+
+    def again(self) -> SlowToFinish:
+        return self
+
+    async def finish(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_client_that_leaves_when_it_has_the_whole_answer_was_served() -> None:
+    world = World({"a": [SlowToFinish(200, SSE, [WORD, FINISH + DONE])]})
+    reply = await world.run(stream=True)
+    assert isinstance(reply.body, Stream)
+    assert await reply.body.next() + await reply.body.next() == WORD + FINISH + DONE
+    task = asyncio.create_task(reply.body.next())
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    reply.body.close()
+    assert world.upstream.answers[0].closed
+    assert (world.records.last.outcome, world.outcomes()) == ("served", ["a served"])
+    assert world.ledger.leased() == 0
+
+
 async def test_a_reply_that_is_never_read_is_given_back() -> None:
     world = World({"a": [stream(WORD, HANG)]})
     reply = await world.run(stream=True)

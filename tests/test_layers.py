@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 BELOW_APP = (
     "errors clock redact routing wire catalog config config_file vault upstream observer inquiry store pricing memory "
-    "models warmth log engine web simulator"
+    "models warmth log metrics engine web simulator"
 )
 
 # layer: what of chain429 it may import | what other packages
@@ -42,6 +42,7 @@ TABLE = {
     "models": "errors clock routing catalog config upstream store |",
     "warmth": "errors clock config |",
     "log": "errors redact store |",
+    "metrics": "clock config routing store | prometheus_client",
     "engine": "errors clock routing wire config upstream observer store |",
     "web": "errors clock redact routing wire catalog config config_file vault upstream inquiry store engine | "
     "aiohttp jinja2 pydantic",
@@ -49,7 +50,7 @@ TABLE = {
     "app": f"{BELOW_APP} folders |",
     "launch": "errors folders config vault web | certifi click cryptography ruamel",
     "proxy": f"{BELOW_APP} app launch | mitmproxy",
-    "cli": f"{BELOW_APP} app launch proxy | click uvloop",
+    "cli": f"{BELOW_APP} folders app launch proxy | click rich uvloop",
     "__main__": "cli |",
     "addons": "proxy | mitmproxy",
 }

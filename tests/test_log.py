@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import time
 from collections.abc import Callable
 
+import pytest
+
 from chain429 import log
+from chain429.errors import StartError
 from chain429.redact import Redactor
 from chain429.store.records import AttemptRecord, RequestRecord
 from tests.fakes import Records
@@ -95,3 +99,78 @@ def test_an_entry_has_all_that_other_handlers_may_show() -> None:
     assert record.created == SERVED.at + SERVED.latency
     assert (record.name, record.levelname, record.getMessage()) == ("chain429.request", "INFO", WORDS)
     assert set(vars(logging.makeLogRecord({}))) <= set(vars(record))
+
+
+def test_a_request_is_an_object_with_all_that_is_known_of_it() -> None:
+    text, told = io.StringIO(), list[int]()
+    handler = log.start(Redactor(['hon"our']), debug=False, json=True, to=text)
+    waiting: list[Callable[[], None]] = []
+    try:
+        requests = log.RequestLog(Records(), waiting.append, lambda records: told.append(len(records)))
+        requests.record(SERVED)
+        requests.record(SERVED._replace(model_asked='hon"our\n\x1b[2J', latency=1 / 3))
+        waiting[0]()
+        try:
+            raise ValueError('hon"our')
+        except ValueError:
+            logging.getLogger("chain429.engine").exception("%s\nis wrong", 'hon"our')
+    finally:
+        log.stop(handler)
+    first, second, fault = map(json.loads, text.getvalue().splitlines())
+    assert first == {
+        "time": "2027-01-15T08:00:00.410Z",
+        "level": "info",
+        "logger": "chain429.request",
+        "message": "request",
+        "id": "req_1",
+        "dialect": "chat",
+        "chain": "default",
+        "model_asked": "gpt-4o",
+        "provider": "groq",
+        "model": "openai/gpt-oss-120b",
+        "credential": "groq/1",
+        "status": 200,
+        "outcome": "served",
+        "streamed": True,
+        "tokens_in": 12,
+        "tokens_out": 40,
+        "tokens_cached": None,
+        "latency": 0.41,
+        "first_token": 0.18,
+        "client": "sdk",
+        "error": "",
+        "attempts": [
+            {
+                "provider": "groq",
+                "model": "openai/gpt-oss-120b",
+                "credential": "groq/1",
+                "outcome": "served",
+                "status": 200,
+                "reason": "served",
+                "duration": 0.4,
+                "until": None,
+            }
+        ],
+    }
+    assert (second["model_asked"], second["latency"]) == ("[redacted]\n\x1b[2J", 0.3333)
+    assert (fault["level"], fault["message"]) == ("error", "[redacted]\nis wrong")
+    assert fault["exception"].endswith("ValueError: [redacted]")
+    assert told == [2]
+
+
+@pytest.mark.parametrize(("told", "chosen", "shown"), [(None, True, True), (None, False, False), (False, True, False)])
+def test_what_is_told_at_the_start_goes_before_what_is_configured(told: bool | None, chosen: bool, shown: bool) -> None:
+    text = io.StringIO()
+    handler = log.start(Redactor(), debug=False, json=told, to=text)
+    try:
+        log.choose(json=chosen)
+        logging.getLogger("chain429.app").warning("hello")
+    finally:
+        log.stop(handler)
+    assert text.getvalue().startswith("{") is shown
+
+
+def test_a_format_that_there_is_not_is_named() -> None:
+    assert (log.told(None), log.told(""), log.told("text"), log.told("json")) == (None, None, False, True)
+    with pytest.raises(StartError, match="'xml'; it can be 'text' or 'json'"):
+        log.told("xml")

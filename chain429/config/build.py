@@ -114,6 +114,8 @@ class Build:
             log_seconds=file.log.days * 86400,
             log_bytes=round(file.log.megabytes * 1_000_000),
             log_bodies=file.log.body_limit if file.log.bodies else 0,
+            log_json=file.log.format == "json",
+            metrics_open=file.metrics.open,
             prices={
                 name: (price.input, price.output, price.cached, price.currency) for name, price in file.prices.items()
             },

@@ -186,12 +186,19 @@ class PriceFile(_Section):
 class LogFile(_Section):
     """How long requests stay in the log: until they are so old, or the file so large. Sums by the hour stay.
 
-    With ``bodies``, so many bytes of what was asked and answered stay as long."""
+    ``format`` is that of the lines on stderr, unless something else was told at the start. With ``bodies``, so many bytes of what was asked and answered stay as long."""
 
+    format: Literal["text", "json"] = "text"
     days: float = Field(30, gt=0)
     megabytes: float = Field(500, ge=1)
     bodies: bool = False
     body_limit: int = Field(16 * 1024, ge=256, le=1024 * 1024)
+
+
+class MetricsFile(_Section):
+    """``GET /metrics``. ``open``: without the admin token."""
+
+    open: bool = False
 
 
 class ConfigFile(_Section):
@@ -210,6 +217,7 @@ class ConfigFile(_Section):
     breaker: BreakerFile = BreakerFile()
     proxy: ProxyFile = ProxyFile()
     log: LogFile = LogFile()
+    metrics: MetricsFile = MetricsFile()
     prices: dict[str, PriceFile] = {}
     compare: str | None = None
     providers: dict[str, Annotated[ProviderFile, BeforeValidator(_or_empty)]] = {}

@@ -121,6 +121,8 @@ class Config:
     log_seconds: float = 30 * 86400.0
     log_bytes: int = 500_000_000
     log_bodies: int = 0
+    log_json: bool = False
+    metrics_open: bool = False
     prices: Mapping[str, tuple[float, float, float | None, str]] = field(default_factory=dict)
     compare: str = ""
     passing: frozenset[str] = frozenset()

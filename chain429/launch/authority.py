@@ -30,6 +30,8 @@ _SYSTEMS = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+# Where users name certificates, for all programs or for some: what takes the place of these must have them too.
+_NAMING = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CODEX_CA_CERTIFICATE")
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 
@@ -106,7 +108,7 @@ def write_bundle(certificate: Path, environ: Mapping[str, str], data: Path) -> P
     ours = list(_certificates(certificate))
     if not ours:
         raise StartError(f"there is no certificate at {certificate}, which the proxy names as its authority")
-    named = [environ[name] for name in ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS") if environ.get(name)]
+    named = [environ[name] for name in _NAMING if environ.get(name)]
     sources = [*named, *([] if environ.get("SSL_CERT_FILE") else [_system()])]
     found = dict.fromkeys([pem for source in sources for pem in _certificates(Path(source))] + ours)
     text = "\n".join(found) + "\n"

@@ -192,5 +192,3 @@ def _or_exit(call: Callable[[], Any]) -> Any:
         click.echo(f"chain429: {error}", err=True)
         sys.exit(1)
 
-
-COMMANDS = (run, env, ca, setup)

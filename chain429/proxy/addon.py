@@ -47,6 +47,7 @@ _OPTIONS: tuple[tuple[str, type, str | bool, str], ...] = (
     ("pages", str, "", "Address of chain429's pages; default 127.0.0.1:4291."),
     ("data_dir", str, "", "Where chain429 keeps tokens and the request log. Else the user's data folder."),
     ("debug", bool, False, "Log each decision of chain429 and why."),
+    ("log_format", str, "", "Of chain429's log: text or json. Else what the configuration says, or text."),
     ("inspect", str, "auto", "Whether requests and attempts become flows: always, never, or auto: if somebody looks."),
     ("allow_local", bool, False, "Let clients of the proxy reach servers on this machine."),
 )
@@ -103,8 +104,8 @@ class Addon:
             logging.getLogger("chain429").setLevel(logging.DEBUG if ctx.options.chain429_debug else logging.INFO)
         if "chain429_config" in updated:
             self._change_config(self.app)
-        if updated & {"chain429_listen", "chain429_pages", "chain429_data_dir"}:
-            _log.warning("changed addresses and folders of chain429 take effect at the next start")
+        if updated & {"chain429_listen", "chain429_pages", "chain429_data_dir", "chain429_log_format"}:
+            _log.warning("changed addresses, folders and log formats of chain429 take effect at the next start")
         self._look(self.app)
 
     def running(self) -> Awaitable[None]:
@@ -128,7 +129,11 @@ class Addon:
     async def _start(self) -> bool:
         """Whether it runs now; why not is in the log."""
         await asyncio.gather(*self._leaving)
-        self._handler = _start_log(self._redact)
+        try:
+            self._handler = _start_log(self._redact, self._environ)
+        except StartError as error:
+            self._handler = log.start(self._redact, debug=False)
+            self.wrong = self.wrong or str(error)
         if _version(VERSION) < _SAFE_VERSION:
             _log.warning("mitmproxy %s lacks security fixes that later ones have: use Python 3.12 or newer", VERSION)
         try:
@@ -243,9 +248,13 @@ def _has_terminal_log() -> bool:
     return addon("termlog") is not None
 
 
-def _start_log(redact: Redactor) -> logging.Handler:
+def _start_log(redact: Redactor, environ: Mapping[str, str]) -> logging.Handler:
+    """Raises StartError. Where mitmproxy draws an interface of its own, the log is part of it and for people."""
     debug = bool(ctx.options.chain429_debug)
-    return log.start(redact, debug=debug) if _has_terminal_log() else events.start(redact, debug=debug)
+    if not _has_terminal_log():
+        return events.start(redact, debug=debug)
+    json = log.told(ctx.options.chain429_log_format or environ.get(log.LOG_FORMAT))
+    return log.start(redact, debug=debug, json=json)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container
 
 from mitmproxy import ctx, http
 from mitmproxy.connection import Address, Client
-from mitmproxy.proxy.mode_specs import RegularMode, Socks5Mode, UpstreamMode, WireGuardMode
+from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, Socks5Mode, UpstreamMode, WireGuardMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from chain429.proxy.flows import STEERED
@@ -26,7 +26,9 @@ _log = logging.getLogger("chain429.proxy")
 _TOLD_BY_CLIENT = (RegularMode, Socks5Mode, WireGuardMode)
 # Modes that an open proxy is made of.
 _OPEN_TO_ALL = (RegularMode, Socks5Mode, UpstreamMode)
-
+# Modes in which a client's connection comes to a port of ours. In others mitmproxy says that it came to where it was
+# meant to go.
+_AT_OUR_PORT = (*_OPEN_TO_ALL, ReverseMode)
 
 # Where clouds tell machines about themselves, keys included; most do so at a link-local address.
 _METADATA = frozenset(
@@ -37,9 +39,14 @@ _HOLDS_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/
 
 
 def is_loopback(peer: Address | None) -> bool:
-    """Whether whoever has this address is on this machine."""
-    address = _address(peer[0]) if peer else None
-    return address is not None and address.is_loopback
+    """Whether whoever has this address is on this machine. Unlike in ``is_local``, an IPv6 address that only has such
+    an IPv4 address in it is not enough: on some networks another machine may have it."""
+    try:
+        address = ipaddress.ip_address(peer[0].partition("%")[0]) if peer else None
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address is not None and (mapped or address).is_loopback
 
 
 def is_local(host: str) -> bool:
@@ -65,6 +72,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def is_own(host: str) -> bool:
     """Whether ``host`` is an IP address of this machine, loopback or not: what is sent there comes from there."""
+    if _address(host) is None:
+        return False  # a name would be looked up, and everybody would wait for that
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, 9))  # of UDP: nothing is sent
@@ -152,7 +161,7 @@ class Fence:
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """The last word: a name may resolve to something else from one moment to the next."""
         peer, own = data.server.peername, data.server.sockname
-        if peer and peer[:2] == data.client.sockname[:2]:
+        if peer and isinstance(data.client.proxy_mode, _AT_OUR_PORT) and peer[:2] == data.client.sockname[:2]:
             _log.warning("cut a connection through the proxy that leads back to itself, at %s:%s", *peer[:2])
             _close(data)
             return

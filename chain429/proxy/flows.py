@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from urllib.parse import unquote_plus
 
 from mitmproxy import connection, http
 from mitmproxy.proxy.mode_specs import ReverseMode
@@ -69,9 +70,13 @@ def drop_credentials(request: http.Request) -> None:
     """Take out every header and parameter in which a tool sends a key."""
     for name in CREDENTIAL_HEADERS:
         request.headers.pop(name, None)
-    if "?" in request.path:
-        for name in {*request.query} & {*CREDENTIAL_PARAMETERS}:
-            del request.query[name]
+    path, mark, query = request.path.partition("?")
+    if mark:
+        # Not by mitmproxy's view of the query: that fails where what HTTP/2 brings as a path is none.
+        parameters = query.split("&")
+        kept = [one for one in parameters if unquote_plus(one.partition("=")[0]).lower() not in CREDENTIAL_PARAMETERS]
+        if len(kept) < len(parameters):
+            request.path = f"{path}?{'&'.join(kept)}" if kept else path
 
 
 def steer(

@@ -357,6 +357,10 @@ class Ledger:
         """All that is held by leases; zero when nothing is under way."""
         return sum(self._limits.in_flight())
 
+    def in_flight(self) -> dict[tuple[str, str], int]:
+        """How many calls are under way, by provider and model; none where there are none."""
+        return self._pool.in_flight()
+
     def status(self, chain: Chain, now: float) -> ChainStatus:
         """How each target of a chain stands."""
         return ChainStatus(

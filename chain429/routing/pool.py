@@ -55,6 +55,10 @@ class Pool:
         load = self._entries.get((entry.provider.id, entry.model), _IDLE)
         return load.in_flight, load.last
 
+    def in_flight(self) -> dict[tuple[str, str], int]:
+        """How many calls are under way, by provider and model; none where there are none."""
+        return {key: load.in_flight for key, load in self._entries.items() if load.in_flight}
+
     def taken(self, provider: Provider, target: Target) -> None:
         """A call goes out to ``target``; every one is followed by ``done``."""
         self._picks += 1

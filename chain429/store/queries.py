@@ -92,7 +92,8 @@ class Found:
 class Queries:
     """Questions to the log at ``path``. ``patience`` is how many seconds one may wait for a lock; ``searched`` is how
     many requests a search looks at where no index helps, so that its cost does not grow with the log; ``on_damage`` is
-    called, from any thread, when the file turns out to be damaged."""
+    called, from any thread, when the file turns out to be damaged; ``on_failure`` with what is wrong in words, whenever
+    a question can't be answered."""
 
     def __init__(
         self,
@@ -101,8 +102,10 @@ class Queries:
         patience: float = 1.0,
         searched: int = 50_000,
         on_damage: Callable[[], None] = lambda: None,
+        on_failure: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._on_damage = on_damage
+        self._on_failure = on_failure
         self.searched = searched
         self._path = path
         self._patience = patience
@@ -155,8 +158,10 @@ class Queries:
             with database.connection_context(), database.atomic():
                 return question(database)
         except (PeeweeException, sqlite3.Error) as error:
-            if disk.damaged(disk.cause(error)):
+            cause = disk.cause(error)
+            if disk.damaged(cause):
                 self._on_damage()
+            self._on_failure(disk.words(cause))
             return nothing
 
 

@@ -30,7 +30,7 @@ from chain429.store.bodies import Bodies
 from chain429.store.records import Recorder, RequestRecord
 from chain429.web.auth import Doors, Peer
 from chain429.web.covered import Origin
-from chain429.web.through import Body, Passage, Through
+from chain429.web.through import Body, Passage, Through, undecoded
 from chain429.wire import cursor
 from chain429.wire.chat import CHAT
 from chain429.wire.chat import PATH as CHAT_PATH
@@ -62,6 +62,8 @@ _DIALECTS: Mapping[str, Dialect] = MappingProxyType(
 _COUNT_TOKENS = f"{MESSAGES_PATH}/count_tokens"
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+# After these nobody can tell where the connection's next request begins, or the rest of the body is not worth reading.
+_ENDS = frozenset({"invalid_body", "invalid_transfer_encoding", "unsupported_encoding"})
 # How long a client may take to send its body.
 _BODY_SECONDS = 120
 _LONGEST_PATIENCE = 300.0
@@ -164,6 +166,8 @@ class Api:
                 body = await self._body(request, self._config().max_body)
                 with suppress(RequestError):  # which is for the host to say
                     asked = _parse(dialect, body, request.headers)
+            else:
+                await _invite(request)
         except RequestError as error:
             return self._wrong(dialect or _spoken(request, ""), error, identifier)
         return await self._through.pass_on(request, Passage(identifier, origin, asked, body, taken, via, at, started))
@@ -184,7 +188,9 @@ class Api:
         own = self._doors().own_key(request.headers, _peer(request)) if config.passing else None
         try:
             via = self._onward(request.headers["via"]) if "via" in request.headers else ""
+            _check_encoding(request)
             body = await self._body(request, config.max_body)
+            config = self._config()  # which may be another by now
             if config.log_bodies:
                 bodies = Bodies(config.log_bodies, body)
             parsed = _parse(dialect, body, request.headers)
@@ -232,6 +238,7 @@ class Api:
     async def _count(self, request: web.BaseRequest, identifier: str) -> web.Response:
         """How many tokens a request would take, by estimate: no provider is asked."""
         try:
+            _check_encoding(request)
             body = await self._body(request, self._config().max_body)
             parsed = MessagesRequest.parse(body, counting=True)
         except RequestError as error:
@@ -240,7 +247,7 @@ class Api:
 
     def _wrong(self, dialect: Dialect, error: RequestError, identifier: str) -> web.Response:
         problem = Problem(error.status, error.message, code=error.code, param=error.param)
-        headers = {"connection": "close"} if error.status in (408, 413) else {}
+        headers = {"connection": "close"} if error.status in (408, 413) or error.code in _ENDS else {}
         return self._problem(dialect, problem, identifier, headers)
 
     async def _send(
@@ -269,6 +276,7 @@ class Api:
         try:
             if request.content.is_eof():  # as most are, by the time that the head is read
                 return await request.read()
+            await _invite(request)
             async with self._clock.timeout(_BODY_SECONDS):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -386,6 +394,25 @@ def _check_framing(request: web.BaseRequest) -> None:
     if encoding.lower() != "chunked" or (request.version < HttpVersion11 and "transfer-encoding" in request.headers):
         raise RequestError(
             "A body's transfer-encoding must be 'chunked' alone, in HTTP/1.1.", code="invalid_transfer_encoding"
+        )
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Have a client send its body that waits to be told so."""
+    if request.headers.get("expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+def _check_encoding(request: web.BaseRequest) -> None:
+    """Raises RequestError for a body in an encoding that can't be undone here."""
+    encoding = undecoded(request.headers)
+    if encoding:
+        raise RequestError(
+            f"The request's content-encoding {encoding[:40]!r} is not known here: send the body as it is, or as gzip, "
+            "deflate, br or zstd.",
+            status=415,
+            code="unsupported_encoding",
         )
 
 

@@ -31,7 +31,7 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if status >= 500:
+        if status >= 500 and not isinstance(exc, ConnectionError):  # which is that of the client, who has left
             _log.error("a fault in chain429 on %s %s", request.method, request.path, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
@@ -54,12 +54,12 @@ def _first_line(message: str | None) -> str:
 
 
 class _Server(web.Server):
-    def __init__(self, handler: Handler, max_body: int, **options: Any) -> None:
+    def __init__(self, handler: Handler, max_body: Callable[[], int], **options: Any) -> None:
         super().__init__(handler, request_factory=self._request, handler_cancellation=True, **options)
         self._max_body = max_body
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body)
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body())
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
@@ -95,8 +95,9 @@ class Listener:
         await self._runner.cleanup()
 
 
-def api_runner(handler: Handler, *, max_body: int, drain: float) -> web.ServerRunner:
-    """A runner for the API: no routes, no access log, a client that leaves cancels its handler."""
+def api_runner(handler: Handler, *, max_body: Callable[[], int], drain: float) -> web.ServerRunner:
+    """A runner for the API: no routes, no access log, a client that leaves cancels its handler. ``max_body`` gives the
+    most bytes that a body may have now."""
     server = _Server(
         handler, max_body, access_log=None, keepalive_timeout=_KEEP_ALIVE, max_line_size=16384, max_field_size=32768
     )

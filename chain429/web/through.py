@@ -38,12 +38,15 @@ _LONGEST = 16 * 1024 * 1024
 _CREDENTIAL = "the caller's own"
 
 _OF_A_CONNECTION = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
-    | {"transfer-encoding", "upgrade"}
+    {"connection", "expect", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te"}
+    | {"trailer", "transfer-encoding", "upgrade"}
 )
 _KEYS = ("authorization", "x-api-key")
 _OURS = frozenset({TOKEN_HEADER, TICKET_HEADER, ORIGIN_HEADER})
 _KINDS = {401: Kind.UNAUTHORIZED, 403: Kind.UNAUTHORIZED, 404: Kind.GONE, 413: Kind.TOO_LARGE, 429: Kind.RATE_LIMITED}
+
+# Content-encodings of which nothing is left when a body is read.
+_UNDONE = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
 
 Body = bytes | AsyncIterable[bytes] | None
 
@@ -95,7 +98,7 @@ class Through:
 
     async def pass_on(self, request: web.BaseRequest, passage: Passage) -> web.StreamResponse:
         """The host's answer, sent as it comes; 502 in the client's words where there is none."""
-        path = passage.taken.path if passage.taken else request.raw_path
+        path = _path(passage.taken.path if passage.taken else request.raw_path)
         provider = _provider(self._config(), passage.origin.host)
         answer: Answer | None = None
         try:
@@ -154,7 +157,9 @@ class Through:
     def _headers(self, request: web.BaseRequest, passage: Passage) -> list[tuple[str, str]]:
         taken = passage.taken.headers if passage.taken else ()
         named = {name.strip().lower() for name in request.headers.get("connection", "").split(",")}
-        left = named | _OF_A_CONNECTION | _OURS | {"host", "accept-encoding", "content-encoding", "via"}
+        left = named | _OF_A_CONNECTION | _OURS | {"host", "accept-encoding", "via"}
+        if not undecoded(request.headers):
+            left.add("content-encoding")
         if isinstance(passage.body, bytes) or passage.body is None or "content-encoding" in request.headers:
             left.add("content-length")  # which is that of what is sent
         headers = [
@@ -248,6 +253,18 @@ class _Reading:
     def _forget(self) -> None:
         self._exchange = None
         self._whole.clear()
+
+
+def undecoded(headers: Mapping[str, str]) -> str:
+    """The content-encoding that a request's body still has once it is read; empty where it has none."""
+    encoding = headers.get("content-encoding", "").strip()
+    return "" if encoding.lower() in _UNDONE else encoding
+
+
+def _path(target: str) -> str:
+    """The path that a request's target names, with its query: some name the host before it, which is known better. What
+    is no path must not be taken for more of the host's name."""
+    return target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2]
 
 
 def _back(headers: Mapping[str, str]) -> Iterable[tuple[str, str]]:

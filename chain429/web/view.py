@@ -15,7 +15,7 @@ from chain429.clock import Clock
 from chain429.routing.status import ChainStatus, LimitStatus, ProviderStatus, Status, TargetStatus
 from chain429.store.queries import Filter, Logged, ProviderTotals, Queries, Summary
 from chain429.store.records import Costs, RequestRecord
-from chain429.web.admin.usage import savings_of
+from chain429.store.told import savings_of
 
 _DAY = 86_400.0
 _SHOWN = 10  # requests on the page
@@ -86,9 +86,7 @@ class TargetView:
 
     @classmethod
     def of(cls, target: TargetStatus) -> TargetView:
-        counted = [
-            f"{limit.used:,} {_metric(limit)} in a {limit.window}" for limit in target.limits if limit.left is None
-        ]
+        counted = [_counted(limit) for limit in target.limits if limit.left is None]
         return cls(
             target,
             tuple(LimitView.of(limit, limit.left) for limit in target.limits if limit.left is not None),
@@ -98,6 +96,11 @@ class TargetView:
 
 def _limit_name(limit: LimitStatus) -> str:
     return f"{_metric(limit)} {f'per {limit.window}' if limit.window else 'at a time'}"
+
+
+def _counted(limit: LimitStatus) -> str:
+    metric = _metric(limit).removesuffix("s") if limit.used == 1 else _metric(limit)
+    return f"{limit.used:,} {metric} in {'an' if limit.window == 'hour' else 'a'} {limit.window}"
 
 
 def _metric(limit: LimitStatus) -> str:

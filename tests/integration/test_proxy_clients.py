@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import PROVIDER_KEY, ROOT, TOOL_KEY, Front, Providers, Starter, until
+from tests.npm import NotInstalled, installed
 
 ANSWER = "groq/openai/gpt-oss-120b here. You said: Hello"
 URL = "https://api.openai.com/v1/chat/completions"
@@ -129,21 +130,10 @@ def command(tool: str, front: Front, shared: Starter) -> list[str]:
 
 
 def undici() -> list[str]:
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not on the path")
-    folder = ROOT / ".clients" / "undici"
-    lock = (UNDICI / "package-lock.json").read_bytes()
-    done = folder / "node_modules" / "installed"
-    if not done.is_file() or done.read_bytes() != lock:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(UNDICI / name, folder)
-        quiet = ["--no-audit", "--no-fund", "--no-progress", "--loglevel=error", "--fetch-retries=1"]
-        found = subprocess.run(["npm", "ci", *quiet], cwd=folder, check=False, capture_output=True, timeout=90)
-        if found.returncode != 0:
-            pytest.skip("npm could not install undici: " + found.stderr.decode(errors="replace").strip()[-200:])
-        done.write_bytes(lock)
+    try:
+        folder = installed(UNDICI)
+    except NotInstalled as error:
+        pytest.skip(str(error))
     shutil.copy(UNDICI / "ask.mjs", folder)
     return ["node", str(folder / "ask.mjs")]
 

@@ -77,6 +77,14 @@ def test_what_stood_in_place_of_the_systems_still_does(tmp_path: Path) -> None:
     assert len(in_file(write_bundle(ours, gone, tmp_path))) == 1
 
 
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CODEX_CA_CERTIFICATE"])
+def test_what_single_tools_trust_besides_they_still_do(tmp_path: Path, name: str) -> None:
+    corporate = certificate(tmp_path, TWO, name="corporate.pem")
+    found = in_file(write_bundle(certificate(tmp_path, ONE), {name: str(corporate)}, tmp_path))
+    assert TWO in found
+    assert len(found) > 50
+
+
 def test_a_bundle_without_ours_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="there is no certificate at"):
         write_bundle(tmp_path / "none.pem", {}, tmp_path)

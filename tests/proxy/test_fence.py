@@ -52,6 +52,11 @@ def test_an_address_that_is_mapped_to_ipv6_is_what_it_was(address: ipaddress.IPv
     assert is_loopback((f"::ffff:{address}", 1)) == address.is_loopback
 
 
+@pytest.mark.parametrize("host", ["2002:7f00:1::5", "64:ff9b::7f00:1", "::7f00:1", "localhost", ""])
+def test_a_client_is_not_on_this_machine_by_an_address_that_only_looks_so(host: str) -> None:
+    assert not is_loopback((host, 50_000))
+
+
 @pytest.mark.parametrize(
     ("host", "port", "allow_local", "itself", "refused"),
     [
@@ -180,6 +185,7 @@ def test_an_address_of_this_machine_is_known_by_what_comes_from_it() -> None:
     assert is_own("127.0.0.1")
     assert not is_own("192.0.2.1")
     assert not is_own("2130706433 is no address")
+    assert not is_own("no name is looked up, or this\0 would be a TypeError")
 
 
 def test_what_leads_back_to_the_proxy_itself_is_cut_off_in_every_mode(
@@ -190,6 +196,17 @@ def test_what_leads_back_to_the_proxy_itself_is_cut_off_in_every_mode(
     writer = proxyserver(data)
     fence.server_connected(data)
     assert writer.closed
+
+
+@pytest.mark.parametrize("mode", ["transparent", "wireguard"])
+def test_no_loop_is_seen_where_mitmproxy_says_that_the_client_came_to_its_destination(
+    fence: Fence, proxyserver: Callable[..., Writer], mode: str
+) -> None:
+    data = opening(request(mode=mode), ("192.0.2.1", 443))
+    data.server.peername = data.client.sockname = ("192.0.2.1", 443)
+    writer = proxyserver(data)
+    fence.server_connected(data)
+    assert not writer.closed
 
 
 async def test_what_others_have_answered_stays(fence: Fence, options: Callable[..., None]) -> None:

@@ -96,6 +96,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     def clear(target: str, credential: str | None) -> tuple[str, ...]:
         return sites[0].clear(target, credential)
 
+    async def scrape(accept: str) -> tuple[bytes, str]:
+        return f"for {accept}".encode(), "text/plain; version=0.0.4; charset=utf-8"
+
     app = pages_app(
         lambda now: sites[0].status,
         Queries(path),
@@ -106,6 +109,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         TEMPLATES,
         clear=clear,
         gateway=gateway,
+        scrape=scrape,
     )
     async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as client:
         sites.append(Site(client, clock, store, gateway))

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chain429.config import parse
+from chain429.config import Config, parse
 from chain429.engine import Engine
 from chain429.redact import Redactor
 from chain429.routing.ledger import Ledger
@@ -58,6 +58,8 @@ class Server:
     client: aiohttp.ClientSession
     proxied: set[Peer]
     listener: Listener
+    looked: asyncio.Event  # at the configuration
+    adopt: Callable[[str], None]
 
     async def post(
         self, body: bytes = HELLO, path: str = "/v1/chat/completions", headers: Mapping[str, str] = AUTH
@@ -91,9 +93,19 @@ async def serving(*answers: FakeAnswer | str, text: str = CONFIG) -> AsyncIterat
     proxied: set[Peer] = set()
     doors = Doors([TOKEN], proxied)
     through = Through(HttpUpstream(clock), lambda: config, doors.is_token, records, clock)
+    looked, configs = asyncio.Event(), [config]
+
+    def current() -> Config:
+        looked.set()
+        return configs[-1]
+
+    def adopt(text: str) -> None:
+        configs.append(parse(text, {}))
+        engine.adopt(configs[-1])
+
     api = Api(
         engine,
-        lambda: config,
+        current,
         lambda: doors,
         records,
         clock,
@@ -103,11 +115,13 @@ async def serving(*answers: FakeAnswer | str, text: str = CONFIG) -> AsyncIterat
         through,
     )
     listener = await Listener.start(
-        api_runner(api.handle, max_body=config.max_body, drain=0.5), "127.0.0.1", 0, "the API"
+        api_runner(api.handle, max_body=lambda: config.max_body, drain=0.5), "127.0.0.1", 0, "the API"
     )
     try:
         async with aiohttp.ClientSession() as client:
-            yield Server(listener.url, listener.port, upstream, records, clock, client, proxied, listener)
+            yield Server(
+                listener.url, listener.port, upstream, records, clock, client, proxied, listener, looked, adopt
+            )
     finally:
         await listener.stop()
 
@@ -379,10 +393,34 @@ async def test_a_squeezed_body_is_read(encoding: str, caplog: pytest.LogCaptureF
         headers = {**AUTH, "content-encoding": encoding}
         assert (await server.post(SQUEEZED[encoding], headers=headers))[0] == 200
         assert b'"content":"Hi"' in server.upstream.requests[-1].body
-        status, _, body = await server.post(b"nothing of the kind", "/v1/messages", headers)
+        status, response_headers, body = await server.post(b"nothing of the kind", "/v1/messages", headers)
         assert (status, json.loads(body)["error"]["type"]) == (400, "invalid_request_error")
         assert "can't be decoded" in json.loads(body)["error"]["message"]
+        assert response_headers["connection"] == "close"
     assert not caplog.records
+
+
+@pytest.mark.parametrize("encoding", ["snappy", "gzip, gzip"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/responses"])
+async def test_an_encoding_that_is_not_known_is_refused(path: str, encoding: str) -> None:
+    async with serving() as server:
+        status, headers, body = await server.post(HELLO, path, {**AUTH, "content-encoding": encoding})
+        assert (status, headers["connection"]) == (415, "close")
+        assert f"content-encoding '{encoding}' is not known" in json.loads(body)["error"]["message"]
+        assert server.upstream.requests == []
+
+
+async def test_a_request_takes_the_configuration_of_the_moment_when_it_is_there_as_a_whole() -> None:
+    async with serving() as server:
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield HELLO[:20]
+            await server.looked.wait()
+            server.adopt(CONFIG.replace("{a:", "{b:").replace("[a/", "[b/"))
+            yield HELLO[20:]
+
+        async with server.client.post(f"{server.url}/v1/chat/completions", data=slowly(), headers=AUTH) as response:
+            assert (response.status, response.headers["x-chain429-provider"]) == (200, "b")
 
 
 async def test_unknown_models_take_the_default_chain_unless_strict() -> None:
@@ -555,6 +593,13 @@ async def test_a_body_that_never_comes_is_a_408() -> None:
         assert (await reader.readline()).startswith(b"HTTP/1.1 408")
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked() -> None:
+    async with serving() as server, asyncio.timeout(5):
+        url = f"{server.url}/v1/chat/completions"
+        async with server.client.post(url, data=HELLO, headers=AUTH, expect100=True) as response:
+            assert (response.status, await response.read()) == (200, ANSWER)
 
 
 async def test_a_client_that_leaves_before_the_answer_closes_the_call() -> None:

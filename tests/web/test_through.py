@@ -74,7 +74,7 @@ async def passing(
         passage = Passage("req_1", OPENAI, asked, await request.read(), taken, "1.1 chain429-x", 0.0, clock.monotonic())
         return await through.pass_on(request, passage)
 
-    listener = await Listener.start(api_runner(handle, max_body=100_000, drain=0.5), "127.0.0.1", 0, "the API")
+    listener = await Listener.start(api_runner(handle, max_body=lambda: 100_000, drain=0.5), "127.0.0.1", 0, "the API")
     try:
         yield World(forwarding, records, listener.url)
     finally:
@@ -116,6 +116,7 @@ async def test_headers_go_both_ways_but_for_those_of_a_connection_and_our_own() 
     taken = Taken("/v1/chat/completions?key=k", (("authorization", "Bearer sk-1"), ("cookie", "a=b")))
     async with passing(FakeAnswer(201, theirs, [b"{}"]), taken=taken) as world:
         ours = {ORIGIN_HEADER: "https://x", TICKET_HEADER: "t", "x-chain429-token": "c429_token", "te": "trailers"}
+        ours["expect"] = "something"
         mine = {**ours, "x-api-key": "c429_token", "openai-beta": "x", "connection": "x-mine", "x-mine": "1"}
         status, headers, _ = await world.ask(mine)
         assert (status, headers["x-ratelimit-reset"]) == (201, "5")
@@ -156,7 +157,25 @@ async def test_a_host_that_is_not_there_is_told_of_in_the_clients_words() -> Non
         assert (record.status, record.outcome, record.attempts[0].outcome) == (502, "exhausted", "failed")
 
 
-async def test_an_answer_that_is_cut_short_does_not_look_whole() -> None:
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [
+        ("/v1/x?a=b", "https://api.openai.com/v1/x?a=b"),
+        ("https://api.openai.com/v1/x?a=b", "https://api.openai.com/v1/x?a=b"),
+        ("//elsewhere.example/x", "https://api.openai.com//elsewhere.example/x"),
+        # By HTTP/2 anything can come as a path; a key goes with it.
+        ("@elsewhere.example/x", "https://api.openai.com/"),
+        (".elsewhere.example/x", "https://api.openai.com/"),
+        ("*", "https://api.openai.com/"),
+    ],
+)
+async def test_no_path_makes_another_host_of_it(target: str, url: str) -> None:
+    async with passing(FakeAnswer(200, JSON, [b"{}"]), taken=Taken(target, ())) as world:
+        await world.ask()
+        assert world.forwarding.sent[0][1] == url
+
+
+async def test_an_answer_that_is_cut_short_does_not_look_whole(caplog: pytest.LogCaptureFixture) -> None:
     answer = FakeAnswer(200, EVENTS, [WORD, Cut("its answer was cut short")])
     async with passing(answer, ChatRequest.parse(STREAMED)) as world:
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -164,6 +183,7 @@ async def test_an_answer_that_is_cut_short_does_not_look_whole() -> None:
         record = world.records.last
         assert (record.outcome, record.error) == ("broken", "its answer was cut short")
         assert answer.closed
+        assert "a fault in chain429" not in caplog.text
 
 
 async def test_a_compressed_answer_is_passed_on_as_it_was_unpacked() -> None:

@@ -72,10 +72,11 @@ def test_what_is_counted_without_a_limit_is_told_in_a_line() -> None:
         LimitStatus("requests", Window.MINUTE, None, 3, None, 9.0, 41.0, "counted"),
         LimitStatus("requests", None, 4, 1, 3, None, None, "configured"),
         LimitStatus("input_tokens", Window.DAY, None, 54_000, None, 9.0, 41.0, "counted"),
+        LimitStatus("requests", Window.HOUR, None, 1, None, 9.0, 41.0, "counted"),
     )
     view = TargetView.of(dataclasses.replace(target("tracking"), limits=limits))
     assert [limit.name for limit in view.limits] == ["requests at a time"]
-    assert view.counted == "3 requests in a minute, 54,000 input tokens in a day"
+    assert view.counted == "3 requests in a minute, 54,000 input tokens in a day, 1 request in an hour"
 
 
 @pytest.mark.parametrize(

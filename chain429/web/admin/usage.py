@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
-from typing import Any
 
 from aiohttp import web
 
 from chain429.clock import Clock
 from chain429.errors import RequestError
-from chain429.store.queries import Filter, Logged, Queries
-from chain429.store.usage import DIMENSIONS, Sums
+from chain429.store.queries import Filter, Queries
+from chain429.store.told import savings_of, told, told_request, told_sums
+from chain429.store.usage import DIMENSIONS
 from chain429.web.admin.routes import Route
 from chain429.web.admin.schemas import (
     FLAG,
@@ -161,7 +160,7 @@ class Usage:
         found = await asyncio.to_thread(self._queries.request, request.match_info["id"])
         if found is None:
             raise RequestError("There is no request of that id in the log.", status=404)
-        return web.json_response({**told(found), "bodies": found.bodies and found.bodies._asdict()})
+        return web.json_response(told_request(found))
 
     async def usage(self, request: web.Request) -> web.Response:
         asked = request.query.get("by", "provider")
@@ -170,7 +169,7 @@ class Usage:
             raise RequestError(f"'by' is one of {', '.join(DIMENSIONS)}.")
         since, until = self._span(request)
         found = await asyncio.to_thread(self._queries.usage, by, since, until)
-        return web.json_response({"by": by, "since": since, "until": until, "usage": [_sums(one) for one in found]})
+        return web.json_response({"by": by, "since": since, "until": until, "usage": [told_sums(one) for one in found]})
 
     async def savings(self, request: web.Request) -> web.Response:
         since, until = self._span(request)
@@ -181,44 +180,6 @@ class Usage:
         now = self._clock.now()
         since, until = _time(request, "since"), _time(request, "until")
         return (now - _DAY if since is None else since, now if until is None else until)
-
-
-def savings_of(days: Sequence[Sums]) -> list[dict[str, Any]]:
-    """What was saved, by currency: of the requests that have a price."""
-    found = []
-    for currency in dict.fromkeys(day.currency for day in days):
-        own = [day for day in days if day.currency == currency]
-        cost, listed = sum(day.cost for day in own), sum(day.list_cost for day in own)
-        served, unpriced = sum(day.served for day in own), sum(day.unpriced for day in own)
-        found.append(
-            {
-                "currency": currency,
-                "requests": sum(day.requests for day in own),
-                "priced": served - unpriced,
-                "unpriced": unpriced,
-                "cost": cost,
-                "list_cost": listed,
-                "saved": listed - cost,
-                "tokens_cached": sum(day.tokens_cached for day in own),
-                "tokens_wasted": sum(day.tokens_wasted for day in own),
-            }
-        )
-    return found
-
-
-def told(row: Logged) -> dict[str, Any]:
-    """A request as the answers tell it."""
-    request = row.request._asdict()
-    del request["bodies"]  # which are read from the log by themselves
-    request["attempts"] = [attempt._asdict() for attempt in row.request.attempts]
-    return {"number": row.number, **request, **row.costs._asdict()}
-
-
-def _sums(sums: Sums) -> dict[str, Any]:
-    found = {name: getattr(sums, name) for name in Sums.__slots__}
-    for name in ("latency_p50", "latency_p95"):  # JSON has no word for what has no end
-        found[name] = None if found[name] == math.inf else found[name]
-    return {**found, "saved": sums.saved}
 
 
 def _time(request: web.Request, name: str) -> float | None:

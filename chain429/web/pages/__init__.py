@@ -25,6 +25,7 @@ from chain429.web.admin.events import Events
 from chain429.web.pages.chains import Chains
 from chain429.web.pages.frame import Frame
 from chain429.web.pages.login import Login
+from chain429.web.pages.metrics import Scrape, add_metrics
 from chain429.web.pages.overview import Overview
 from chain429.web.pages.playground import Playground
 from chain429.web.pages.providers import Providers
@@ -53,6 +54,7 @@ def pages_app(
     api_url: str = "http://127.0.0.1:4290/v1",
     priced: str = "",
     token_file: str = "",
+    scrape: Scrape | None = None,
 ) -> web.Application:
     """The application.
 
@@ -61,7 +63,7 @@ def pages_app(
     ``admin_token_digest`` is the SHA-256 of the admin token. ``allowed_hosts`` are the names that a Host header may
     have, with a port (only that one) or without (any). ``templates`` is the folder of the pages, ``api_url`` the base
     URL that they tell people to use, ``priced`` the date of the table of prices, ``token_file`` where the first client
-    token is kept.
+    token is kept, ``scrape`` makes what is read at ``/metrics``.
     """
 
     def current(now: float) -> Status:
@@ -88,6 +90,8 @@ def pages_app(
     )
     frame.add_to(app, pages)
     Login(frame, door, clock).add_to(app.router)
+    if scrape is not None:
+        add_metrics(app.router, door, scrape, lambda: gateway.config.metrics_open)
     log = admin_usage.Usage(queries, clock, priced)
     more = (*events.routes(), *log.routes())
     Admin(current, clear, clock, door.reads, door.changes, gateway, more).add_to(app)

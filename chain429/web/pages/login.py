@@ -28,7 +28,7 @@ class Login:
         return self._said("")
 
     async def log_in(self, request: web.Request) -> web.Response:
-        token = (await request.post()).get("token")
+        token = await _typed(request, "token")
         # From here on nothing is awaited, so that guesses which come all at once are counted one by one.
         peer = request.remote or ""
         wait = math.ceil(self._guesses.wait(peer))
@@ -49,7 +49,7 @@ class Login:
     async def log_out(self, request: web.Request) -> web.Response:
         session = self._door.session(request)
         if session is not None:
-            csrf = (await request.post()).get("csrf")
+            csrf = await _typed(request, "csrf")
             if not isinstance(csrf, str) or not is_token_of(session, csrf):
                 return web.Response(status=403, text="This form is out of date: load the page again.\n")
             self._door.sessions.end(request.cookies[COOKIE])
@@ -59,3 +59,11 @@ class Login:
 
     def _said(self, problem: str, *, status: int = 200) -> web.Response:
         return self._frame.render("login.html", {"problem": problem}, status=status)
+
+
+async def _typed(request: web.Request, name: str) -> object:
+    """What stands in a field of the form; None also where it is no form that can be read."""
+    try:
+        return (await request.post()).get(name)
+    except (ValueError, LookupError, web.RequestPayloadError):  # of aiohttp, of the charset that it names, of its codec
+        return None

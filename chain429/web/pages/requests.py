@@ -103,8 +103,8 @@ def _time(text: str) -> float | None:
 
 
 class Requests:
-    """``status`` is called with the time, for the names of chains and providers. ``flush`` waits, in a thread of its own,
-    until what is to be logged was written."""
+    """``status`` is called with the time, for the names of chains and providers. ``flush`` waits until what is
+    to be logged was written; it is called in a thread."""
 
     def __init__(
         self,

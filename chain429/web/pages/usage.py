@@ -12,8 +12,8 @@ from aiohttp import web
 
 from chain429.clock import Clock
 from chain429.store.queries import Queries
+from chain429.store.told import savings_of
 from chain429.store.usage import Dimension, Slot, Sums
-from chain429.web.admin.usage import savings_of
 from chain429.web.charts import COLOURS, Chart, Series, bars, lines
 from chain429.web.pages.frame import Frame, Page
 from chain429.web.view import number, percent, seconds

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from chain429.web.pages.sessions import Guesses
 from tests.fakes import FakeClock
 from tests.web.conftest import TOKEN, Site
@@ -39,6 +41,21 @@ async def test_the_right_token_wipes_the_slate(site: Site) -> None:
 async def test_right_tokens_are_not_limited(site: Site) -> None:
     for _ in range(20):
         await site.login()
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("application/x-www-form-urlencoded", b"token=\xff"),
+        ("application/x-www-form-urlencoded; charset=of-my-own", b"token=x"),
+        ("multipart/form-data; boundary=x", b"token=x"),
+    ],
+)
+async def test_what_is_no_form_is_no_token(site: Site, kind: str, form: bytes) -> None:
+    headers = {"Content-Type": kind, "Origin": site.origin}
+    assert (await site.client.post("/login", data=form, headers=headers)).status == 401
+    await site.login()
+    assert (await site.client.post("/logout", data=form, headers=headers)).status == 403
 
 
 def test_guesses_are_counted_for_each_peer() -> None:
