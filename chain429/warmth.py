@@ -25,8 +25,8 @@ class Warmable(Protocol):
 
 
 class Warmth:
-    """``run`` while there are requests to come. Nothing is asked of a provider, so it costs no quota, and one that can't
-    be reached is no worse off for it: the next request finds out by itself."""
+    """``run`` while there are requests to come. Nothing is asked of a provider, so it costs no quota, and one that
+    can't be reached is no worse off for it: the next request finds out by itself."""
 
     def __init__(self, upstream: Warmable, config: Callable[[], Config], clock: Clock) -> None:
         self._upstream = upstream
@@ -48,8 +48,8 @@ class Warmth:
         for (url, _), result in zip(found, results, strict=True):
             if isinstance(result, UpstreamError):
                 _log.debug("no connection to %s is ready: %s", url, result)
-            elif isinstance(result, BaseException):
-                raise result
+            elif isinstance(result, Exception):  # It must not end what is done for the others.
+                _log.error("a fault in chain429 while connecting to %s", url, exc_info=result)
 
 
 def heads(config: Config) -> Mapping[str, float]:

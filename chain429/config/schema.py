@@ -186,7 +186,8 @@ class PriceFile(_Section):
 class LogFile(_Section):
     """How long requests stay in the log: until they are so old, or the file so large. Sums by the hour stay.
 
-    ``format`` is that of the lines on stderr, unless something else was told at the start. With ``bodies``, so many bytes of what was asked and answered stay as long."""
+    ``format`` is that of the lines on stderr, unless something else was told at the start. With ``bodies``, so many
+    bytes of what was asked and answered stay as long."""
 
     format: Literal["text", "json"] = "text"
     days: float = Field(30, gt=0)

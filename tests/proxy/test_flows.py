@@ -69,6 +69,22 @@ def test_a_path_without_keys_is_sent_as_it_came() -> None:
     assert flow.request.path == "/v1/models?a=b%20c&&d"
 
 
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("[x?key=sk-tool&a=[", "[x?a=["),
+        ("@[::1?a&%6bey=sk-tool", "@[::1?a"),
+        ("//[?KEY=sk-tool", "//["),
+        ("*?api_key=sk-tool&&key=", "*?"),
+    ],
+)
+def test_keys_are_taken_out_of_what_http2_brings_as_a_path_and_is_none(path: str, left: str) -> None:
+    flow = request()
+    flow.request.path = path
+    drop_credentials(flow.request)
+    assert flow.request.path == left
+
+
 def test_a_steered_flow_is_still_shown_by_the_name_asked_for() -> None:
     flow = request()
     flow.server_conn.via = ("http", ("proxy.example", 3128))
