@@ -91,7 +91,10 @@ class Vault:
 
     def _cipher(self) -> Fernet:
         if self._fernet is None:
-            self._fernet = Fernet(_stretched(self._master) if self._master else self._kept_key())
+            try:
+                self._fernet = Fernet(_stretched(self._master) if self._master else self._kept_key())
+            except ValueError:
+                raise StartError(f"the master key in {self._key_path} can't be used: it is damaged") from None
         return self._fernet
 
     def _kept_key(self) -> bytes:

@@ -255,6 +255,6 @@ def test_what_only_looks_like_a_comment_is_not_brought_back(tmp_path: Path) -> N
     def edit(tree: CommentedMap) -> None:
         tree["compare"] = "a/b"
 
-    document, config = file_of(tmp_path, text).change(edit)
+    document, _ = file_of(tmp_path, text).change(edit)
     assert document.data["compare"] == "a/b"
     assert document.text.startswith(TEXT)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chain429.errors import StoreError
+from chain429.config import parse
+from chain429.errors import ConfigError, StoreError
 from chain429.vault import Vault
 
 KEY = "gsk_0123456789abcdef"
@@ -81,3 +82,11 @@ def test_every_secret_comes_back_as_it_was(tmp_path: Path, kept: dict[str, str])
     assert {name: vault.get(name) for name in vault.names()} == kept
     written = json.loads((tmp_path / "secrets.json").read_text()) if kept else {}
     assert not any(value in written.values() for value in kept.values())
+
+
+def test_a_master_key_that_is_damaged_is_a_fault_of_the_configuration_that_needs_it(tmp_path: Path) -> None:
+    Vault(tmp_path).put("GROQ", "gsk_x")
+    (tmp_path / "master-key").write_text("not a key\n")
+    text = "providers: {groq: {keys: ['secret:GROQ']}}\nchains: {default: [groq/x]}"
+    with pytest.raises(ConfigError, match=r"master key in .* can't be used: it is damaged"):
+        parse(text, {}, file="chain429.yaml", secrets=Vault(tmp_path).get)

@@ -14,7 +14,7 @@ from chain429.catalog import Preset, presets
 from chain429.config.faults import Places, Where, clip, near, quoted, why
 from chain429.config.schema import REFERENCES, VARIABLE, ChainFile, ConfigFile, KeyFile, ProviderFile
 from chain429.config.values import DEFAULT_CHAIN, OBSERVE, Config, Endpoint, Secret, Timeouts
-from chain429.errors import StoreError
+from chain429.errors import StartError, StoreError
 from chain429.routing.breaker import BreakerPolicy
 from chain429.routing.chain import CALLERS, Chain, Cost, Credential, Entry, Limit, Provider, is_callers
 from chain429.routing.headers import Metric
@@ -316,7 +316,7 @@ class Build:
     def _kept(self, name: str, *where: str | int) -> str | None:
         try:
             value = self.secrets(name) if self.secrets else None
-        except StoreError as error:
+        except (StoreError, StartError) as error:
             self.fault(str(error), *where)
             return None
         if value is None:
