@@ -191,4 +191,3 @@ def _or_exit(call: Callable[[], Any]) -> Any:
     except Chain429Error as error:
         click.echo(f"chain429: {error}", err=True)
         sys.exit(1)
-
