@@ -96,11 +96,9 @@ class Reply(NamedTuple):
 class _Served(NamedTuple):
     """An attempt that came to the commit point."""
 
-    provider: Provider
     target: Target
     lease: Lease
     began: float
-    at: float  # when the answer's head came, Unix seconds
     answer: Answer | None  # still open: the stream goes on
     stream: AnswerStream | None
     seen: Seen
@@ -288,7 +286,6 @@ class Engine:
         began = self._clock.monotonic()
         call.calls += 1
         answer: Answer | None = None
-        at = 0.0
         limit = endpoint.timeouts.first_event if call.request.stream else endpoint.timeouts.answer
         try:
             async with self._clock.timeout(min(limit, left)):
@@ -301,8 +298,9 @@ class Engine:
                     answer = await self._upstream.send(outgoing)
                 else:
                     answer = await self._observed(self._observer, call, target, outgoing)
-                at = self._clock.now()
-                result = await self._judge(call, provider, target, exchange, answer, lease, began, at)
+                now = self._clock.now()
+                self._ledger.observe(lease, read_headers(provider.family, answer.headers, now), now)
+                result = await self._judge(call, provider, target, exchange, answer, lease, began)
         except TimeoutError:
             phase, seconds = ("first event" if call.request.stream else "answer", limit)
             result = _failed(TimedOut(*(("deadline", left) if left < limit else (phase, seconds))))
@@ -311,13 +309,8 @@ class Engine:
         except BaseException:
             if answer is not None:
                 answer.close()
-                self._observe(provider, lease, answer, at)
             self._learn(call, lease, _CANCELLED, began, (None, None))
             raise
-        if isinstance(result, _Served) and result.answer is not None:
-            return result  # What its headers say is read while the client has its first words.
-        if answer is not None:
-            self._observe(provider, lease, answer, at)
         if isinstance(result, _Served):
             return result
         if answer is not None:
@@ -326,10 +319,6 @@ class Engine:
             result = replace(result, reason=call.own.hide(result.reason))
         self._learn(call, lease, result, began, (None, None))
         return result
-
-    def _observe(self, provider: Provider, lease: Lease, answer: Answer, at: float) -> None:
-        """Learn what the answer's headers say of the limits, before the lease ends."""
-        self._ledger.observe(lease, read_headers(provider.family, answer.headers, at), at)
 
     async def _observed(self, observer: Observer, call: Call, target: Target, outgoing: UpstreamRequest) -> Answer:
         request = call.request
@@ -347,7 +336,6 @@ class Engine:
         answer: Answer,
         lease: Lease,
         began: float,
-        at: float,
     ) -> _Served | Outcome:
         """Read an answer up to the commit point."""
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -365,7 +353,7 @@ class Engine:
             await answer.finish()
             seen, out = exchange.answer(body)
             if seen.error is None and seen.meaningful:
-                return _Served(provider, target, lease, began, at, None, None, seen, out)
+                return _Served(target, lease, began, None, None, seen, out)
             return self._in_answer(call, provider, answer, seen)
         if kind in ("application/json", "text/html"):
             body = await answer.read(MAX_ERROR_BODY)
@@ -381,12 +369,12 @@ class Engine:
             if stream.seen.error is not None:
                 return self._in_answer(call, provider, answer, stream.seen)
             if stream.seen.meaningful:
-                return _Served(provider, target, lease, began, at, answer, stream, stream.seen, b"".join(held))
+                return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
             if stream.seen.ended:
                 break
         held.append(stream.close())
         if stream.seen.meaningful and stream.seen.error is None:
-            return _Served(provider, target, lease, began, at, answer, stream, stream.seen, b"".join(held))
+            return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
         return self._in_answer(call, provider, answer, stream.seen)
 
     def _in_answer(self, call: Call, provider: Provider, answer: Answer, seen: Seen) -> Outcome:
@@ -606,7 +594,6 @@ class Stream:
         self._bodies = call.bodies
         if self._bodies is not None:
             self._bodies.answer(served.body)
-        self._observed = False
         self._first_token = engine._clock.monotonic()
         self._open = True
         self._told = False  # the client has all of it
@@ -616,7 +603,6 @@ class Stream:
         if self._held:
             held, self._held = self._held, b""
             return held
-        self._observe()
         stream, clock = self._stream, self._engine._clock
         began = now = clock.monotonic()
         try:
@@ -691,15 +677,8 @@ class Stream:
         self._end(Outcome.of(Kind.BROKEN, reason, status=200))
         return failed
 
-    def _observe(self) -> None:
-        if not self._observed:
-            self._observed = True
-            served = self._served
-            self._engine._observe(served.provider, served.lease, self._answer, served.at)
-
     def _end(self, outcome: Outcome) -> None:
         self._open = False
-        self._observe()
         self._engine._finish(self._call, self._served, outcome, self._first_token)
 
 
