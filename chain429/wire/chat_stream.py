@@ -11,7 +11,8 @@ from chain429.wire import sse
 from chain429.wire.chat_reader import ChatReader, in_words, parsed
 from chain429.wire.chat_writer import DONE, error_body
 from chain429.wire.dialect import Problem
-from chain429.wire.events import End, Event, Seen, ToolArguments, ToolCall
+from chain429.wire.events import End, Event, ToolArguments, ToolCall
+from chain429.wire.passing import PassedStream
 from chain429.wire.prompt import call_id
 
 # What all chunks of an answer have in common.
@@ -23,7 +24,7 @@ _OTHER_CHOICE = re.compile(rb'"index"\s*:\s*[1-9]')
 _DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-class ChatStream:
+class ChatStream(PassedStream):
     """Passes one streamed answer on to a client of the same dialect. See ``dialect.AnswerStream``.
 
     Only whole events are passed on, as they came. Put right is what clients can't read: calls that are not told apart
@@ -40,15 +41,12 @@ class ChatStream:
         "_common",
         "_held",
         "_include_usage",
-        "_parser",
         "_reader",
         "_role",
-        "_unsent",
-        "seen",
     )
 
     def __init__(self, *, include_usage: bool) -> None:
-        self._parser = sse.EventParser()
+        super().__init__()
         self._reader = ChatReader()
         self._include_usage = include_usage
         self._common: dict[str, Any] = {}
@@ -59,8 +57,6 @@ class ChatStream:
         # A chunk with an empty object that may stand for a call's arguments, or come before them: as it came, and
         # without it; and those calls.
         self._held: tuple[bytes, bytes, frozenset[int]] | None = None
-        self._unsent: list[bytes] = []
-        self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
         whole = not self._parser.pending
@@ -72,14 +68,6 @@ class ChatStream:
         if words:
             self._unsent.append(self._without_role(chunk[:words]))
         return self._all_of(self._parser.feed(chunk[words:]))
-
-    def _all_of(self, events: Iterable[sse.ServerEvent]) -> bytes:
-        # What was good before an error is still the client's.
-        for event in events:
-            self._unsent.append(self._passed(event))
-        out = b"".join(self._unsent)
-        self._unsent.clear()
-        return out
 
     def _words(self, chunk: bytes) -> int:
         """How much of ``chunk``, which begins with an event, is whole events that say nothing but the next words.

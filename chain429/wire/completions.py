@@ -17,6 +17,7 @@ from chain429.wire.dialect import Dialect, Problem, Side
 from chain429.wire.events import End, Error, Event, Finish, Seen, Text
 from chain429.wire.members import DROP, plain_size
 from chain429.wire.passed import PassedDialect, PassedExchange, PassedRequest, how_many, invalid, members_of
+from chain429.wire.passing import PassedStream
 
 PATH = "/completions"
 # What a chat has not, or means otherwise: rules that are made for chats say nothing of it.
@@ -82,21 +83,19 @@ class CompletionsExchange(PassedExchange):
         return seen, body
 
 
-class CompletionsStream:
+class CompletionsStream(PassedStream):
     """Passes one streamed answer on. See ``dialect.AnswerStream``.
 
     Only whole events are passed on, as they came; after an error or the answer's end nothing more is. It is complete
     when each of ``count`` texts has come to an end, or at the end mark.
     """
 
-    __slots__ = ("_count", "_finished", "_parser", "_unsent", "seen")
+    __slots__ = ("_count", "_finished")
 
     def __init__(self, count: int) -> None:
+        super().__init__()
         self._count = count
         self._finished: set[Any] = set()
-        self._parser = sse.EventParser()
-        self._unsent: list[bytes] = []
-        self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
         return self._all_of(self._parser.feed(chunk))
@@ -111,14 +110,6 @@ class CompletionsStream:
     def fail(self, problem: Problem) -> bytes:
         """The error. No [DONE] follows: the answer is not complete."""
         return self._all_of(()) + sse.event(error_body(problem))
-
-    def _all_of(self, events: Iterable[sse.ServerEvent]) -> bytes:
-        # What was good before an error is still the client's.
-        for event in events:
-            self._unsent.append(self._passed(event))
-        out = b"".join(self._unsent)
-        self._unsent.clear()
-        return out
 
     def _passed(self, event: sse.ServerEvent) -> bytes:
         """What the client gets of one event."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from chain429.wire import sse
 from chain429.wire.dialect import Problem
-from chain429.wire.events import End, Event, Finish, Seen
+from chain429.wire.events import End, Event, Finish
 from chain429.wire.messages_answer import MessagesReader, parsed
 from chain429.wire.messages_error import error_event
 from chain429.wire.messages_writer import BlockKind, MessagesWriter
+from chain429.wire.passing import PassedStream
 from chain429.wire.prompt import marked
 
 _DUMPS = json.JSONEncoder(separators=(",", ":")).encode
@@ -32,7 +33,7 @@ _STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":
 _MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
-class MessagesStream:
+class MessagesStream(PassedStream):
     """Passes one streamed answer on to a client of the same dialect. See ``dialect.AnswerStream``.
 
     Only whole events are passed on, as they came, as long as they make sense one after the other. Where they do not
@@ -43,13 +44,12 @@ class MessagesStream:
     """
 
     __slots__ = (
-        "_begun", "_ids", "_index", "_kind", "_next", "_number", "_open", "_origin", "_parser", "_prefix", "_reader",
-        "_unsent", "_writer", "seen",
+        "_begun", "_ids", "_index", "_kind", "_next", "_number", "_open", "_origin", "_prefix", "_reader", "_writer",
     )  # fmt: skip
 
     def __init__(self, origin: str = "") -> None:
+        super().__init__()
         self._origin = origin
-        self._parser = sse.EventParser()
         self._reader = MessagesReader()
         self._writer: MessagesWriter | None = None
         self._begun = False
@@ -60,8 +60,6 @@ class MessagesStream:
         self._ids: set[str] = set()  # of calls
         # An event that begins like this is a piece of the open block, and nothing else.
         self._prefix = b""
-        self._unsent: list[bytes] = []
-        self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
         pieces = 0 if self._parser.pending else self._pieces(chunk)
@@ -70,14 +68,6 @@ class MessagesStream:
         if pieces:
             self._unsent.append(chunk[:pieces])
         return self._all_of(self._parser.feed(chunk[pieces:]))
-
-    def _all_of(self, events: list[sse.ServerEvent]) -> bytes:
-        # What was good before an error is still the client's: the end that follows must fit to it.
-        for event in events:
-            self._unsent.append(self._passed(event))
-        out = b"".join(self._unsent)
-        self._unsent.clear()
-        return out
 
     def _pieces(self, chunk: bytes) -> int:
         """How much of ``chunk``, which begins with an event, is whole events that are pieces of the open block.

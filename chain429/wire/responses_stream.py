@@ -10,7 +10,8 @@ from typing import Any
 from chain429.errors import WireError
 from chain429.wire import sse
 from chain429.wire.dialect import Problem
-from chain429.wire.events import Event, Seen
+from chain429.wire.events import Event
+from chain429.wire.passing import PassedStream
 from chain429.wire.prompt import marked
 from chain429.wire.responses_answer import ResponsesReader, joined, parsed
 from chain429.wire.responses_reasoning import sealed
@@ -27,7 +28,7 @@ _HIDDEN = "encrypted_content"
 _NAMELESS: Mapping[str, Any] = MappingProxyType({"id": "resp_passed", "object": "response"})
 
 
-class ResponsesStream:
+class ResponsesStream(PassedStream):
     """Passes one streamed answer on to a client of the same dialect. See ``dialect.AnswerStream``.
 
     Only whole events are passed on, as they came. A provider that leaves out the beginnings of items has its answer
@@ -39,13 +40,13 @@ class ResponsesStream:
     """
 
     __slots__ = (
-        "_begun", "_count", "_ended", "_numbers", "_open", "_origin", "_parser", "_place", "_reader", "_response",
-        "_taken", "_told", "_unsent", "_writer", "seen",
+        "_begun", "_count", "_ended", "_numbers", "_open", "_origin", "_place", "_reader", "_response", "_taken",
+        "_told", "_writer",
     )  # fmt: skip
 
     def __init__(self, origin: str = "") -> None:
+        super().__init__()
         self._origin = origin
-        self._parser = sse.EventParser()
         self._reader = ResponsesReader()
         self._writer: ResponsesWriter | None = None
         self._count = 0  # events that were passed on
@@ -58,21 +59,11 @@ class ResponsesStream:
         self._ended: set[tuple[Any, str]] = set()
         self._place = b""  # how the one open item is named in its pieces
         self._response = _NAMELESS  # as it stood at the beginning
-        self._unsent: list[bytes] = []
-        self.seen = Seen()
 
     def feed(self, chunk: bytes) -> bytes:
         if not self._parser.pending and self._only_pieces(chunk):
             return chunk
         return self._all_of(self._parser.feed(chunk))
-
-    def _all_of(self, events: list[sse.ServerEvent]) -> bytes:
-        # What was good before an error is still the client's: the end that follows must fit to it.
-        for event in events:
-            self._unsent.append(self._passed(event))
-        out = b"".join(self._unsent)
-        self._unsent.clear()
-        return out
 
     def _only_pieces(self, chunk: bytes) -> bool:
         """Whether ``chunk``, which begins with an event, is whole events that are pieces of the one open item.
