@@ -48,7 +48,7 @@ TABLE = {
     "aiohttp jinja2 pydantic",
     "simulator": "errors clock | aiohttp",
     "app": f"{BELOW_APP} folders |",
-    "launch": "errors folders config vault web | certifi click cryptography ruamel",
+    "launch": "errors folders config vault web | certifi cryptography ruamel",
     "proxy": f"{BELOW_APP} app launch | mitmproxy",
     "cli": f"{BELOW_APP} folders app launch proxy | click rich uvloop",
     "__main__": "cli |",

@@ -1,4 +1,4 @@
-"""The command line: ``chain429 COMMAND``, a module for each command; those of ``launch/commands`` are listed here too.
+"""The command line: ``chain429 COMMAND``, a module for each command, or for those that belong together.
 
 Only what ``chain429 --help`` shows is here. A command's module is imported when it is used, so that nobody waits for
 what only others need; that is also why this one imports nothing but click.
@@ -12,10 +12,10 @@ from chain429.cli.listed import Listed, Listing
 
 _LISTED = {
     "serve": Listing("chain429.cli.serve:serve", "Run the gateway without the proxy: the API and the pages."),
-    "run": Listing("chain429.launch.commands:run", "Run a tool through the proxy: chain429 run -- COMMAND."),
-    "env": Listing("chain429.launch.commands:env", "Print the variables that send tools through the proxy."),
-    "ca": Listing("chain429.launch.commands:ca", "Show the proxy's certificate authority, and how to trust it."),
-    "setup": Listing("chain429.launch.commands:setup", "Write a tool's settings so that it asks the gateway."),
+    "run": Listing("chain429.cli.launch:run", "Run a tool through the proxy: chain429 run -- COMMAND."),
+    "env": Listing("chain429.cli.launch:env", "Print the variables that send tools through the proxy."),
+    "ca": Listing("chain429.cli.launch:ca", "Show the proxy's certificate authority, and how to trust it."),
+    "setup": Listing("chain429.cli.launch:setup", "Write a tool's settings so that it asks the gateway."),
     "status": Listing("chain429.cli.status:status", "Show whether all is well, and what the last day was like."),
     "requests": Listing("chain429.cli.requests:requests", "List what was asked, and who answered."),
     "usage": Listing("chain429.cli.usage:usage", "Sum up what was used, and what that saved."),

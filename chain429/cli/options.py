@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from chain429 import folders
-from chain429.clock import SystemClock
 
 config = click.option(
     "--config",
@@ -49,8 +48,12 @@ def moment(text: str, now: float) -> float | None:
 
 
 def _moment(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    found = None if value is None else moment(value, SystemClock().now())
-    if value is not None and found is None:
+    if value is None:
+        return None
+    from chain429.clock import SystemClock  # it brings asyncio, which most commands do without
+
+    found = moment(value, SystemClock().now())
+    if found is None:
         raise click.BadParameter(f"{value!r} is not a time such as 90m, 24h, 7d, 2026-11-01 or '2026-11-01 18:30'.")
     return found
 

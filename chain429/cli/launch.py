@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from chain429.cli import options
 from chain429.errors import Chain429Error
 
-_ENVIRON = os.environ  # noqa: TID251  the command line reads it
 _SHELLS = ("bash", "fish", "powershell")
 _TOOLS = ("claude-code", "codex", "aider", "opencode", "continue", "llm", "openai")
 
@@ -21,16 +21,11 @@ _config = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The configuration file, for a proxy that is started. Else as with 'chain429 serve'.",
 )
-_data_dir = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the gateway keeps its data. Else $CHAIN429_DATA_DIR, or the user's data folder.",
-)
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @_config
-@_data_dir
+@options.data_dir
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(config: Path | None, data_dir: Path | None, command: tuple[str, ...]) -> None:
     """Run a tool through the proxy: chain429 run -- COMMAND.
@@ -41,7 +36,13 @@ def run(config: Path | None, data_dir: Path | None, command: tuple[str, ...]) ->
     from chain429.launch.run import NoSuchCommand, become
 
     try:
-        become(command, config, _data(data_dir), _ENVIRON, lambda text: click.echo(f"chain429: {text}", err=True))
+        become(
+            command,
+            config,
+            options.data_folder(data_dir),
+            os.environ,
+            lambda text: click.echo(f"chain429: {text}", err=True),
+        )
     except NoSuchCommand as error:
         click.echo(f"chain429: {error}", err=True)
         sys.exit(error.status)
@@ -52,7 +53,7 @@ def run(config: Path | None, data_dir: Path | None, command: tuple[str, ...]) ->
 
 
 @click.command()
-@_data_dir
+@options.data_dir
 @click.option("--shell", type=click.Choice(_SHELLS), help="Else the one in $SHELL; bash stands for zsh and sh, too.")
 @click.option("--unset", is_flag=True, help="Print what takes the variables out again.")
 def env(data_dir: Path | None, shell: str | None, unset: bool) -> None:
@@ -64,16 +65,16 @@ def env(data_dir: Path | None, shell: str | None, unset: bool) -> None:
     from chain429.launch.run import found, surroundings
     from chain429.launch.variables import Shell, lines, shell_of, unset_lines, variables
 
-    chosen = Shell(shell) if shell else shell_of(_ENVIRON, sys.platform)
+    chosen = Shell(shell) if shell else shell_of(os.environ, sys.platform)
     if unset:
         click.echo(unset_lines(variables("", Path(), Path(), {}), chosen), nl=False)
         return
-    data = _data(data_dir).resolve()
-    click.echo(_or_exit(lambda: lines(surroundings(found(data), _ENVIRON, data), chosen)), nl=False)
+    data = options.data_folder(data_dir).resolve()
+    click.echo(_or_exit(lambda: lines(surroundings(found(data), os.environ, data), chosen)), nl=False)
 
 
 @click.command()
-@_data_dir
+@options.data_dir
 @click.option("--path", "only_path", is_flag=True, help="Print only where its certificate is.")
 def ca(data_dir: Path | None, only_path: bool) -> None:
     """Show the proxy's certificate authority, and how to trust it.
@@ -83,7 +84,7 @@ def ca(data_dir: Path | None, only_path: bool) -> None:
     from chain429.launch.authority import read, steps, usual_certificate
     from chain429.launch.running import recorded
 
-    running = recorded(_data(data_dir))
+    running = recorded(options.data_folder(data_dir))
     authority = _or_exit(lambda: read(running.certificate if running else usual_certificate()))
     if only_path:
         click.echo(authority.path)
@@ -102,7 +103,7 @@ def ca(data_dir: Path | None, only_path: bool) -> None:
 @click.command()
 @click.argument("tool", type=click.Choice(_TOOLS))
 @_config
-@_data_dir
+@options.data_dir
 @click.option("--url", help="The API's URL. Else that of the configuration, http://127.0.0.1:4290 if it names none.")
 @click.option(
     "--model", help="The chain, alias or provider/model that the tool asks for (where it needs one: default)."
@@ -127,7 +128,7 @@ def setup(
     from chain429.launch.tools import Gateway, Tool, setup_of
     from chain429.web.auth import kept_token
 
-    chosen, data = Tool(tool), _data(data_dir).resolve()
+    chosen, data = Tool(tool), options.data_folder(data_dir).resolve()
 
     def plan() -> tuple[files.Plan, str, str]:
         done = files.load(data, chosen)
@@ -137,7 +138,7 @@ def setup(
         if undo:
             return files.plan_undo(done), token, f"{tool} is as it was"
         gateway = Gateway(url.rstrip("/").removesuffix("/v1") if url else _api_url(config), token, token_file, model)
-        wanted = setup_of(chosen, gateway, _ENVIRON, Path.home(), sys.platform)
+        wanted = setup_of(chosen, gateway, os.environ, Path.home(), sys.platform)
         return files.plan_setup(wanted, done), token, wanted.then
 
     planned, token, then = _or_exit(plan)
@@ -172,17 +173,11 @@ def _api_url(config: Path | None) -> str:
     from chain429.folders import find_config
     from chain429.vault import MASTER_KEY, Vault
 
-    path = find_config(config, _ENVIRON)
-    found = load(path, _ENVIRON, Vault(_data(None), _ENVIRON.get(MASTER_KEY)).get) if path else None
+    path = find_config(config, os.environ)
+    found = load(path, os.environ, Vault(options.data_folder(None), os.environ.get(MASTER_KEY)).get) if path else None
     host, port = found.listen if found else ("127.0.0.1", 4290)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  where one listens that listens everywhere
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _data(told: Path | None) -> Path:
-    from chain429.folders import data_folder
-
-    return data_folder(told, _ENVIRON)
 
 
 def _or_exit(call: Callable[[], Any]) -> Any:
