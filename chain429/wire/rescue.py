@@ -105,7 +105,8 @@ class RescuingReader:
         mark = _MARK.search(held)
         if mark is None:
             end = len(held) if last else len(held) - _begun(held)
-            return (end, []) if end else None
+            # White space alone is none of the words, should a call come of what may begin a mark.
+            return (end, []) if end > start else None
         if mark.start() > start:
             return mark.start(), []
         opening = _LANGUAGE.match(held, mark.end())

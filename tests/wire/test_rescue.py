@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chain429.wire.chat_reader import ChatReader
@@ -115,6 +115,7 @@ def test_calls_that_come_letter_by_letter_are_the_same(text: str, words: str, ca
     assert read(*text) == (words, calls)
 
 
+@example([" ", TAGGED], [2])
 @given(
     st.lists(st.sampled_from([TAGGED, CALL, "```json\n", "```", "<tool_call>", "</tool_call>", " ", "\n", "{", "Hi"])),
     st.lists(st.integers(0, 200), max_size=12),
