@@ -193,7 +193,6 @@ class HttpUpstream:
             read_bufsize=2**18,
             max_line_size=32768,
             max_field_size=32768,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             headers={"via": self._via} if self._via else None,
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from chain429.routing.count import Count
 from chain429.routing.headers import Metric, Reading
@@ -141,12 +141,12 @@ class Bucket:
     """One limit's window for one account and model."""
 
     __slots__ = (
-        "_concluded", "_count", "_denied", "_era", "_known", "_known_until", "_limit", "_metric", "_remaining",
-        "_reset_at", "_spent", "_told_at", "_unanswered", "_unsure", "_window", "in_flight",
+        "_concluded", "_count", "_denied", "_era", "_known", "_known_until", "_limit", "_remaining",
+        "_reset_at", "_spent", "_told_at", "_unanswered", "_unsure", "_window", "in_flight", "metric",
     )  # fmt: skip
 
     def __init__(self, metric: Metric, window: Window, provision: Provision | None = None) -> None:
-        self._metric = metric
+        self.metric = metric
         self._window = window
         self._limit: float | None = None  # as configured
         self._count = Count(window, provision)
@@ -178,7 +178,7 @@ class Bucket:
 
     @property
     def _name(self) -> str:
-        return _named(self._metric, self._window)
+        return _named(self.metric, self._window)
 
     def _reported(self, now: float) -> bool:
         """Whether a report holds that told its own reset."""
@@ -200,22 +200,22 @@ class Bucket:
         if found is None:
             return self._refused_before(amount, limit, denied) if now < denied.until else None
         known_until = min(denied.test_at, found.until - self._count.margin)
-        if self._metric != "requests" and not self._reported(now):
+        if self.metric != "requests" and not self._reported(now):
             more = denied.enough(amount) - self._free(limit, now)
             known_until = min(known_until, self._count.frees(more, limit or 1.0))
         return replace(found, known_until=max(found.known_until, known_until))
 
     def _lack(self, amount: float, least: float, limit: float | None, now: float) -> Shortage | None:
         """The shortage by what is reported and counted, refusals aside."""
-        if limit is not None and amount > limit and self._metric != "requests":
+        if limit is not None and amount > limit and self.metric != "requests":
             words = f"it needs about {amount:.0f} {self._name}, more than the limit of {limit:g}"
             return Shortage(words, math.inf, estimated=True, known_until=0.0)
         if self._remaining is not None and now < self._reset_at:
             left = self._remaining - self._spent
-            if left < 1 or (left < amount and self._metric != "requests"):
+            if left < 1 or (left < amount and self.metric != "requests"):
                 known_until = self._known_for(least - left, self._reset_at, now)
                 return self._short(left, amount, limit, self._reset_at, known_until)
-            if self._metric == "requests":
+            if self.metric == "requests":
                 return None
         if limit is None:
             return None
@@ -242,7 +242,7 @@ class Bucket:
         if lacking <= self._unsure:  # the requests under way may take less than was estimated
             return 0.0
         # They may also be refused, and so take nothing; when that will be known, nothing tells.
-        return min(until, now + 1) if self._metric != "requests" and lacking <= self._unanswered else until
+        return min(until, now + 1) if self.metric != "requests" and lacking <= self._unanswered else until
 
     def _free(self, limit: float | None, now: float) -> float:
         """What is left if the requests under way take nothing; 1 at the least, and where nothing is known."""
@@ -251,19 +251,19 @@ class Bucket:
         return 1.0 if limit is None else max(limit - self._count.used(limit, now) + self._unanswered, 1.0)
 
     def _covers(self, denied: _Denial, amount: float, limit: float | None, now: float) -> bool:
-        return self._metric == "requests" or denied.covers(amount, self._free(limit, now))
+        return self.metric == "requests" or denied.covers(amount, self._free(limit, now))
 
     def _short(self, left: float, amount: float, limit: float | None, until: float, known_until: float) -> Shortage:
         spent = self._window.seconds >= Window.DAY.seconds
         if left < 1:
-            for_all = self._metric == "requests"
+            for_all = self.metric == "requests"
             return Shortage(f"{self._name} used up{_sized(limit)}", until, spent, False, known_until, for_all)
         words = f"{left:.0f} of its {self._name} are left, and it needs about {amount:.0f}"
         return Shortage(words, until, spent, estimated=True, known_until=known_until)
 
     def _refused_before(self, amount: float, limit: float | None, denied: _Denial) -> Shortage:
         spent = self._window.seconds >= Window.DAY.seconds
-        if self._metric == "requests":
+        if self.metric == "requests":
             return Shortage(f"{self._name} reached{_sized(limit)}", denied.until, spent, known_until=denied.test_at)
         words = f"no room for about {amount:.0f} {self._name}{_sized(limit)}, as about {denied.amount:.0f} were refused"
         return Shortage(words, denied.until, spent, estimated=True, known_until=denied.test_at)
@@ -284,9 +284,10 @@ class Bucket:
     def take(self, amount: float, least: float, now: float) -> Hold:
         """Count ``amount`` as in flight, of which ``least`` is sure. Every hold must be settled."""
         count = self._count
-        used = count.used(self._known if self._known is not None and now < self._known_until else self._limit, now)
-        if self._denied is not None or self._metric == "requests":
-            self._note_test(amount, used, now)
+        limit = self._known if self._known is not None and now < self._known_until else self._limit
+        used = count.used(limit, now)
+        if self._denied is not None or (self.metric == "requests" and limit is not None and used + 1 > max(limit, 1.0)):
+            self._note_test(amount, used, limit, now)
         unsure = amount - least if amount > least else 0.0
         self.in_flight += amount
         self._unanswered += amount
@@ -295,14 +296,14 @@ class Bucket:
         count.add(amount, now)
         return Hold(self, amount, now, unsure, count.total, self._era)
 
-    def _note_test(self, amount: float, used: float, now: float) -> None:
+    def _note_test(self, amount: float, used: float, limit: float | None, now: float) -> None:
         """One test at a time: where this is one, others wait for what becomes of it."""
-        denied, limit = self._denied, self.limit(now)
+        denied = self._denied
         if denied is not None and denied.since <= now < denied.until:
             if self._covers(denied, amount, limit, now):
                 # Nothing tells when it is answered.
                 self._denied = replace(denied, test_at=now + 1, tests=denied.tests + 1)
-        elif self._metric == "requests" and limit is not None and used + 1 > max(limit, 1.0):
+        elif self.metric == "requests" and limit is not None and used + 1 > max(limit, 1.0):
             tests = denied.tests + 1 if denied is not None and self._matters(denied, now) else 0
             self._denied = _Denial(1.0, 1.0, now, now, now + 1, tests)
 
@@ -402,7 +403,7 @@ class Bucket:
             else:
                 # It was refused, so more than that is used; all before it was not, so no more than the limit.
                 self._count.set_level(min(max(used, limit - need), limit))
-        elif not foreseen and 1 <= used < (limit or math.inf) - (need * _OFF if self._metric != "requests" else 0.0):
+        elif not foreseen and 1 <= used < (limit or math.inf) - (need * _OFF if self.metric != "requests" else 0.0):
             if self._concluded and limit is not None:  # it was concluded before, and that was too much
                 used = max(min(used, limit * _LOWERED), 1.0)
             self._known, self._known_until = used, now + _CONCLUDED_FOR * self._window.seconds
@@ -431,7 +432,7 @@ class Bucket:
         if before is not None and self._matters(before, now):
             together = now < before.test_at  # they were under way together, or this was the test
             tests, test_at = (before.tests, before.test_at) if together else (before.tests + 1, 0.0)
-            wrong = self._metric == "requests" and now >= before.until
+            wrong = self.metric == "requests" and now >= before.until
             if self._covers(before, amount, limit, now):  # so it was known already
                 amount, left = before.amount, before.left
                 until = before.until if before.until > now else until
@@ -441,7 +442,7 @@ class Bucket:
             if foreseen.until > now:
                 # Our count tells when it frees: of the two, the sooner is tested.
                 test_at = min(test_at, foreseen.until)
-                if self._metric == "requests":
+                if self.metric == "requests":
                     until = min(until or math.inf, foreseen.until)
         until = test_at if until is None or (wrong and until < test_at) else min(until, now + self._window.seconds)
         self._denied = _Denial(amount, left, now, until, test_at, tests)
@@ -486,7 +487,7 @@ class Bucket:
         if left is not None and (limit is None or limit != self._limit):
             layer = "concluded" if limit is not None and self._concluded else "reported"
         return LimitStatus(
-            self._metric,
+            self.metric,
             self._window,
             limit,
             max(math.ceil(used), 0),
@@ -545,6 +546,8 @@ class Concurrency:
     """The limit of what is under way at a time. Only configured: no provider tells it, and no restart knows of it."""
 
     __slots__ = ("_limit", "in_flight")
+
+    metric: ClassVar[Metric] = "requests"
 
     def __init__(self) -> None:
         self._limit: float | None = None

@@ -31,8 +31,8 @@ class Count:
     """
 
     __slots__ = (
-        "_amounts", "_day", "_ends", "_late", "_left", "_length", "_level", "_level_at", "_slice", "_steady", "_times",
-        "_total", "_window",
+        "_amounts", "_day", "_ends", "_late", "_left", "_length", "_level", "_level_at", "_slice", "_slice_ends",
+        "_steady", "_times", "_total", "_window",
     )  # fmt: skip
 
     def __init__(self, window: Window, provision: Provision | None) -> None:
@@ -44,6 +44,7 @@ class Count:
             self._day = provision.day if of_calendar else None
         self._ends = 0.0  # when the calendar's window that is counted is over
         self._slice = window.seconds / _SLICES
+        self._slice_ends = 0.0  # the last one that there is
         self._late = min(_LATE, window.seconds / 10)
         self._times = array("d")  # of each slice, when it was added to last; ascending
         self._amounts = array("d")
@@ -86,7 +87,7 @@ class Count:
 
     def _rate(self, limit: float) -> float:
         """How much a limit that refills steadily gains in a second."""
-        return (max(1.0, limit)) / self._length
+        return max(1.0, limit) / self._length
 
     def _forget_past(self, now: float) -> None:
         times = self._times
@@ -111,6 +112,11 @@ class Count:
         del self._times[start:end], self._amounts[start:end]
         if not self._times:
             self._total = 0.0
+        elif end > start:
+            self._slice_ends = self._end_of_slice(self._times[-1])
+
+    def _end_of_slice(self, moment: float) -> float:
+        return (math.floor(moment / self._slice) + 1) * self._slice
 
     def add(self, amount: float, now: float) -> None:
         """Count ``amount`` as used now; call ``used`` first, or else it counts as older than it is."""
@@ -121,14 +127,16 @@ class Count:
         """As ``add``, but for what a level that was told has in it already."""
         times = self._times
         # Not only for the same slice: times stay in order even if the clock is set back.
-        if not times or math.floor(times[-1] / self._slice) < math.floor(now / self._slice):
+        if times and now < self._slice_ends:
+            if now > times[-1]:
+                times[-1] = now
+            self._amounts[-1] += amount
+        else:
             if len(times) >= _KEPT:
                 self._coarsen()
             times.append(now)
             self._amounts.append(amount)
-        else:
-            times[-1] = max(times[-1], now)
-            self._amounts[-1] += amount
+            self._slice_ends = self._end_of_slice(now)
         self._total += amount
 
     def _coarsen(self) -> None:

@@ -69,21 +69,24 @@ class Lease:
 
     __slots__ = ("_holds", "began", "need", "target", "up_front")
 
-    def __init__(self, target: Target, need: Need, holds: dict[_Kind, Hold], began: float, up_front: bool) -> None:
+    def __init__(self, target: Target, need: Need, holds: list[Hold], began: float, up_front: bool) -> None:
         self.target = target
         self.need = need
         self.began = began  # Unix seconds
         self.up_front = up_front  # all that it allows to be made is charged
         self._holds = holds
 
-    def close(self) -> dict[_Kind, Hold]:
+    def close(self) -> list[Hold]:
         """What to give back: everything the first time, nothing after that."""
-        holds, self._holds = self._holds, {}
+        holds, self._holds = self._holds, []
         return holds
 
-    def hold(self, kind: _Kind) -> Hold | None:
+    def hold(self, bucket: Bucket) -> Hold | None:
         """Its share of a bucket, while it is open."""
-        return self._holds.get(kind)
+        for hold in self._holds:
+            if hold.bucket is bucket:
+                return hold
+        return None
 
 
 _Kind = tuple[Metric, Window | None]
@@ -174,7 +177,12 @@ class Limits:
         ``up_front``: the provider charges what a request may need, and gives nothing back.
         """
         group = self._group(target, now)
-        holds = {kind: bucket.take(need.of(kind[0]), need.least_of(kind[0]), now) for kind, bucket in group.items()}
+        holds = [
+            bucket.take(1.0, 1.0, now)
+            if bucket.metric == "requests"
+            else bucket.take(need.of(bucket.metric), need.least_of(bucket.metric), now)
+            for bucket in group.values()
+        ]
         return Lease(target, need, holds, now, up_front)
 
     def settle(self, lease: Lease, tokens_in: int | None, tokens_out: int | None, now: float) -> None:
@@ -183,13 +191,13 @@ class Limits:
             tokens_out = max(tokens_out, lease.need.most)
         both = tokens_in + tokens_out if tokens_in is not None and tokens_out is not None else None
         counted = {"tokens": both, "input_tokens": tokens_in, "output_tokens": tokens_out}
-        for (metric, _), hold in lease.close().items():
-            used = counted.get(metric)
+        for hold in lease.close():
+            used = counted.get(hold.bucket.metric)
             hold.bucket.settle(hold, hold.amount if used is None else float(used), now)
 
     def release(self, lease: Lease, now: float) -> None:
         """Nothing was used: the call failed or was refused. Safe to call twice."""
-        for hold in lease.close().values():
+        for hold in lease.close():
             hold.bucket.settle(hold, 0.0, now)
 
     def observe(self, target: Target, readings: Iterable[Reading], lease: Lease | None, now: float) -> None:
@@ -197,8 +205,8 @@ class Limits:
         group = self._group(target, now)
         for reading in readings:
             metric, window = reading.metric, reading.window or Window.MINUTE
-            hold = lease.hold((metric, window)) if lease else None
-            self._bucket(target.account, group, metric, window).report(reading, hold, now)
+            bucket = self._bucket(target.account, group, metric, window)
+            bucket.report(reading, lease.hold(bucket) if lease else None, now)
 
     def refused(self, target: Target, hit: Hit | None, need: Need, until: float | None, now: float) -> Lesson:
         """Learn from a refusal which limit it was, and how large; ``until`` when, if that was said.

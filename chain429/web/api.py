@@ -253,7 +253,7 @@ class Api:
     async def _send(
         self, request: web.BaseRequest, status: int, headers: Mapping[str, str], stream: Stream
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=status, headers=headers)
+        response = _Streamed(status=status, headers=headers)
         response.headers["server"] = "chain429"
         try:
             await response.prepare(request)
@@ -359,6 +359,12 @@ class Api:
             attempts=(),
             bodies=bodies,
         )
+
+
+class _Streamed(web.StreamResponse):
+    """An answer whose head goes out with its first piece, which is there already: one system call less for each."""
+
+    _send_headers_immediately = False
 
 
 def _sizes(chain: Chain | None) -> dict[str, int]:

@@ -13,6 +13,7 @@ from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 from chain429.errors import WireError
+from chain429.wire.loading import dumps_ascii
 
 
 class _Drop:
@@ -31,7 +32,6 @@ def _no_constant(name: str) -> Any:
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
-_DUMPS = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
 _MARK = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
 
@@ -129,7 +129,7 @@ class Members:
         if self._spans is None:
             self._spans = _scan(text)
         parts = [text[begin:end] for name, (begin, end) in self._spans.items() if name not in changes]
-        parts += [f"{_DUMPS(name)}:{_DUMPS(value)}" for name, value in changes.items() if value is not DROP]
+        parts += [f"{dumps_ascii(name)}:{dumps_ascii(value)}" for name, value in changes.items() if value is not DROP]
         return ("{" + ",".join(parts) + "}").encode("utf-8", "surrogatepass")
 
     def _in_place(self, changes: Mapping[str, Any]) -> str | None:
@@ -142,9 +142,9 @@ class Members:
         for name, value in changes.items():
             if name not in self.values:
                 if value is not DROP:
-                    added += f",{_DUMPS(name)}:{_DUMPS(value)}"
+                    added += f",{dumps_ascii(name)}:{dumps_ascii(value)}"
                 continue
-            quoted = _DUMPS(name)
+            quoted = dumps_ascii(name)
             if not isinstance(value, str) or text.count(quoted) != 1:
                 return None
             at = text.index(quoted)
@@ -152,7 +152,7 @@ class Members:
             if colon is None or text[colon.end() : colon.end() + 1] != '"':
                 return None
             _, end = scanstring(text, colon.end() + 1, True)
-            text = text[: colon.end()] + _DUMPS(value) + text[end:]
+            text = text[: colon.end()] + dumps_ascii(value) + text[end:]
         if added:
             end = text.rindex("}")
             text = text[:end].rstrip() + added + text[end:]

@@ -52,6 +52,8 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         buffer = self._buffer
+        if self._first and chunk and not buffer and chunk[0] != _BOM[0]:
+            self._first = False
         if not (buffer or self._first) and chunk.endswith(b"\n\n") and b"\r" not in chunk:
             # The common case, whole events only, without a copy and a search; most often it is one.
             last = len(chunk) - 2

@@ -37,11 +37,11 @@ def serve(made: Bucket, amount: float = 1.0, now: float = NOW, used: float | Non
 
 
 def refuse(made: Bucket, need: float = 1.0, now: float = NOW, until: float | None = None, **hit: float) -> Lesson:
-    return made.refused(Hit(made._metric, made._window, **hit), need, until, now)
+    return made.refused(Hit(made.metric, made._window, **hit), need, until, now)
 
 
 def report(made: Bucket, remaining: float, hold: Hold | None = None, now: float = NOW, limit: float = 10) -> None:
-    made.report(Reading(made._metric, made._window, limit, remaining), hold, now)
+    made.report(Reading(made.metric, made._window, limit, remaining), hold, now)
 
 
 # What is known, and what is only believed.

@@ -256,7 +256,7 @@ def test_the_room_that_is_left_is_the_same() -> None:
 
 # What is known otherwise: from its place among the others, the configuration, the provider's facts, the sum of its
 # parts. And what is about calls that are under way: nobody will settle them.
-TOLD = {"_metric", "_window", "_day", "_steady", "_limit", "_late", "_length", "_slice", "_total", "_count"}
+TOLD = {"metric", "_window", "_day", "_steady", "_limit", "_late", "_length", "_slice", "_total", "_count"}
 UNDER_WAY = {"in_flight", "_left", "_unanswered", "_unsure", "_era"}
 SLOTS = (*Bucket.__slots__, *Count.__slots__)
 
