@@ -497,7 +497,7 @@ class Engine:
         now = self._clock.now()
         targets = [_line(target, outcomes.get(target), waits.get(target), now) for target in call.chain.targets]
         details = {"request_id": call.id, "chain": call.chain.name, "targets": targets}
-        trail = "; ".join(f"{line['target']}: {line['reason']}{_back(line)}" for line in targets)
+        trail = "; ".join(f"{line['target']}: {line['reason']}{_back(line)}" for line in targets).removesuffix(".")
         kinds = {outcome.kind for outcome in outcomes.values()}
         limited = bool(kinds & _LIMIT_KINDS) or any(
             wait.limited for target, wait in waits.items() if target not in outcomes

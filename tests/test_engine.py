@@ -647,6 +647,12 @@ async def test_the_status_says_what_the_cause_was(answer: FakeAnswer, status: in
     assert (reply.status, error_of(reply)["code"]) == (status, code)
 
 
+async def test_a_provider_s_full_stop_ends_the_sentence() -> None:
+    world = World({"a": [error(400, b'{"error":{"message":"No such tool."}}')]})
+    found = error_of(await world.run("alone"))
+    assert str(found["message"]).endswith("request refused (HTTP 400): No such tool.")
+
+
 @pytest.mark.parametrize("kind", [b"null", b'"<nil>"', b'"new_api_error"'])
 async def test_edge_28_a_refusal_keeps_the_provider_s_words_and_has_a_type_that_clients_know(kind: bytes) -> None:
     world = World({"a": [error(400, b'{"error":{"message":"context_management: Extra inputs","type":%b}}' % kind)]})
