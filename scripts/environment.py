@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted):
             print(f"Installing {constraints} into {folder} ...", file=sys.stderr)
-            _make(folder, files)
+            _make(folder, files, compiled=arguments[0] == "run")
             stamp.write_text(wanted, encoding="utf-8")
     print(folder)
     return 0
@@ -54,7 +54,9 @@ def _stamp(files: list[Path]) -> str:
     return json.dumps(parts, indent=2)
 
 
-def _make(folder: Path, files: list[Path]) -> None:
+def _make(folder: Path, files: list[Path], *, compiled: bool) -> None:
+    """Not ``compiled``: that takes half the time, and most modules are of tools that never import them here. Python
+    compiles what is imported, and keeps it."""
     if folder.exists():
         shutil.rmtree(folder)
     python = str(folder / "bin" / "python")
@@ -63,7 +65,8 @@ def _make(folder: Path, files: list[Path]) -> None:
         # Each file lists every package that is needed, so there is nothing to resolve; and a build in isolation would
         # fetch what it builds with unchecked.
         checked = ["--require-hashes", "--no-deps", "--no-build-isolation"]
-        _run([python, "-m", "pip", "install", "--disable-pip-version-check", *checked, "-r", str(file)])
+        told = ["--disable-pip-version-check", "--compile" if compiled else "--no-compile", *checked]
+        _run([python, "-m", "pip", "install", *told, "-r", str(file)])
     # The checkout itself is not installed but pointed at: an edit counts at once, and nothing has to be built.
     purelib = _run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip()
     Path(purelib, "chain429-checkout.pth").write_text(f"{ROOT}\n", encoding="utf-8")

@@ -75,4 +75,6 @@ use_environment() {
     find_python
     environment=$("$PYTHON" -I "$ROOT/scripts/environment.py" "$1") || exit
     BIN=$environment/bin
+    # Else each of the many Pythons that a script for developers starts would compile anew all that it imports.
+    if [ "$1" = dev ]; then unset PYTHONDONTWRITEBYTECODE; fi
 }

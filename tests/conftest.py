@@ -5,9 +5,16 @@ CHAIN429_EXAMPLES says how many examples a property is tried with, where it does
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import settings
 
 settings.register_profile("chain429", deadline=None, max_examples=int(os.environ.get("CHAIN429_EXAMPLES", "20")))
 settings.load_profile("chain429")
+
+
+def pytest_collection_finish() -> None:
+    """What is there now will stay, so the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +76,9 @@ class Import:
     name: str
 
 
-def imports_of(source: str) -> Iterator[Import]:
+def imports_of(nodes: Sequence[ast.AST]) -> Iterator[Import]:
     """All imports, those within functions and under ``TYPE_CHECKING`` too."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(node.lineno, alias.name)
@@ -87,9 +87,9 @@ def imports_of(source: str) -> Iterator[Import]:
                 yield Import(node.lineno, f"{'.' * node.level}{node.module or ''}.{alias.name}")
 
 
-def attributes_of(source: str, module: str) -> Iterator[Import]:
+def attributes_of(nodes: Sequence[ast.AST], module: str) -> Iterator[Import]:
     """What is used of ``module`` by its dotted name: ``aiohttp.ClientSession(...)``."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == module:
             yield Import(node.lineno, f"{module}.{node.attr}")
 
@@ -112,7 +112,9 @@ def violations(path: Path, source: str) -> Iterator[str]:
     else:
         yield f"{path}: there is no row for the layer {layer!r} in the table of tests/test_layers.py"
         return
-    for found in imports_of(source):
+    nodes = list(ast.walk(ast.parse(source)))
+    imports = list(imports_of(nodes))
+    for found in imports:
         where = f"{path}:{found.line}: {layer} imports {found.name.removesuffix('.*')}"
         package, _, rest = found.name.partition(".")
         if not package:
@@ -128,7 +130,7 @@ def violations(path: Path, source: str) -> Iterator[str]:
         elif package not in foreign:
             yield f"{where}; of other packages it may import {' '.join(sorted(foreign)) or 'none'}"
     if layer != "upstream":
-        for found in (*imports_of(source), *attributes_of(source, "aiohttp")):
+        for found in (*imports, *attributes_of(nodes, "aiohttp")):
             if found.name.startswith(("aiohttp.Client", "aiohttp.TCPConnector", "aiohttp.client", "aiohttp.request")):
                 yield f"{path}:{found.line}: {layer} uses {found.name}; only upstream is an HTTP client"
 

@@ -239,13 +239,16 @@ def test_healthcheck_fails_where_nothing_listens() -> None:
     assert refused.stderr.startswith("unhealthy: ")
 
 
+def waits(sleep: ast.Call) -> bool:
+    return [ast.unparse(argument) for argument in sleep.args] != ["0"]
+
+
 def ill_mannered(source: str) -> Iterator[str]:
     """What a test must not do: sleep, or replace a part of what it tests from outside."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
-            waits = [ast.unparse(argument) for argument in node.args] != ["0"]
-            if name == "time.sleep" or (name in {"asyncio.sleep", "anyio.sleep"} and waits):
+            name = ast.unparse(node.func) if isinstance(node.func, ast.Attribute) else ""
+            if name == "time.sleep" or (name in {"asyncio.sleep", "anyio.sleep"} and waits(node)):
                 yield f"{node.lineno}: {name}; move a clock by hand, or wait for what you wait for"
             if name in {"monkeypatch.setattr", "monkeypatch.setitem", "mocker.patch"}:
                 yield f"{node.lineno}: {name}; give the fake to a constructor"

@@ -4,10 +4,11 @@ that the document has, and none is the gateway's fault."""
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -33,6 +34,8 @@ KNOWN = {"id": "home", "credential": "PROVIDER_KEY", "provider": "home"}
 ENDLESS = "/admin/api/events"
 # For each operation. More find more: 200 take eight minutes.
 EXAMPLES = 5
+# A query that is longer is refused by the HTTP server itself, in its own words.
+LONGEST = 6000
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,7 @@ def test_every_answer_is_as_the_document_says(api: tuple[Any, dict[str, str]], m
         def run(case: Any, known: bool) -> None:
             if known:
                 case.path_parameters.update({name: KNOWN[name] for name in case.path_parameters if name in KNOWN})
+            assume(len(urlencode(case.query or {}, doseq=True)) < LONGEST)
             case.call_and_validate(headers=headers, checks=CHECKS)
 
         run()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import HELLO, TOOL_KEY, Front, Starter, address, until
+from tests.integration.conftest import ADDON, HELLO, PROGRAMS, TOOL_KEY, Front, Starter, address, until
 from tests.integration.tunnel import Tunnel
 
 BODY = json.dumps(HELLO, indent=3).encode()
@@ -110,7 +110,10 @@ def front(shared: Starter, certificate: Path) -> Front:
         + "proxy:\n  hosts:\n    localhost: observe\n    api.openai.com: failing\n    chain429.internal:\n",
         encoding="utf-8",
     )
-    return shared.start("-q", chain429_allow_local="true")
+    # Not forked: whom to trust is read where aiohttp is imported.
+    front = shared.run(PROGRAMS / "mitmdump", "-q", "-s", ADDON, *shared.arguments(chain429_allow_local="true"))
+    front.wait_for("^Try it:$")
+    return front
 
 
 def tunnel(front: Front, shared: Starter, where: str, *protocols: str) -> Tunnel:

@@ -111,7 +111,6 @@ def environment(front: Front, shared: Starter) -> dict[str, str]:
         "HTTPS_PROXY": front.proxy,
         "OPENAI_API_KEY": TOOL_KEY,
         "PATH": os.environ.get("PATH", os.defpath),
-        "PYTHONDONTWRITEBYTECODE": "1",
         **dict.fromkeys(trusted, str(shared.certificate)),
     }
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import sys
 import urllib.error
 import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.conftest import HELLO, ROOT, Front, Providers, Starter, until
+from tests.integration.conftest import HELLO, Front, Providers, Starter, until
 
 # Within it a program ends that does not wait, in seconds. One that waits has 30.
 AT_ONCE = 5
@@ -138,10 +136,9 @@ def kept(starter: Starter) -> str:
 
 
 def test_a_cooldown_survives_a_kill(begun: Starter, providers: Providers) -> None:
-    begun.env["PYTHONPATH"] = str(ROOT)
-    command: list[str | Path] = [sys.executable, "-c", GATEWAY, begun.config, begun.folder / "data"]
-    front = begun.run(command)
+    command = ("python", "-c", GATEWAY, begun.config, begun.folder / "data")
+    front = begun.fork(*command)
     spent_until = spend(front, providers)
     until(lambda: "denied" in kept(begun))
     assert front.stop(signal.SIGKILL) == -signal.SIGKILL
-    still_spent(begun.run(command), providers, spent_until)
+    still_spent(begun.fork(*command), providers, spent_until)

@@ -16,7 +16,7 @@ import pytest
 
 from chain429.launch.run import found, surroundings
 from chain429.launch.variables import Shell, lines
-from tests.integration.conftest import ROOT, Program, address, until
+from tests.integration.conftest import ROOT, Program, address, started, until
 
 ASK = """
 import json, os
@@ -38,13 +38,11 @@ class Machine:
             "HOME": str(home),
             "LANG": "C.UTF-8",
             "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(ROOT),
         }
         os.mkfifo(home / "never")
-        self.waiting = Program(
-            [*self.command("run"), "sh", "-c", "echo it runs; read x < never"], cwd=home, env=self.env
-        )
+        waits = [*self.command("run"), "sh", "-c", "echo it runs; read x < never"]
+        self.waiting = Program(started(waits, cwd=home, env=self.env))
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "chain429", *arguments]

@@ -127,7 +127,7 @@ def begun(front: Front) -> socket.socket:
 
 def test_hangup_reloads_the_configuration(starter: Starter) -> None:
     # Started in the script's own folder, where its name is that of the package.
-    front = starter.run([str(PROGRAMS / "mitmdump"), "-q", "-s", ADDON.name, *starter.arguments()], cwd=ADDON.parent)
+    front = starter.run(PROGRAMS / "mitmdump", "-q", "-s", ADDON.name, *starter.arguments(), cwd=ADDON.parent)
     front.wait_for("^Try it:$")
     assert "gpt-later" not in models(front)
     good = starter.config.read_text(encoding="utf-8")
@@ -157,7 +157,7 @@ def test_a_script_that_has_changed_is_loaded_again(starter: Starter) -> None:
     for name in ("chain429", "templates"):
         (checkout / name).symlink_to(ROOT / name)
     api = f"127.0.0.1:{free_port()}"
-    front = starter.run([PROGRAMS / "mitmdump", "-q", "-s", script, *starter.arguments(chain429_listen=api)])
+    front = starter.fork("mitmdump", "-q", "-s", script, *starter.arguments(chain429_listen=api))
     front.wait_for("^Try it:$")
     os.utime(script)
     front.wait_for(r"(?s)^Try it:$.*^Try it:$")
@@ -171,7 +171,7 @@ def test_the_command_that_scripts_start_ends_in(starter: Starter) -> None:
     script = (ROOT / "scripts" / "start").read_text(encoding="utf-8")
     (last,) = [line for line in script.splitlines() if line.startswith("exec ")]
     run = f"BIN=$1 ROOT=$2; shift 2; options=(); {last}"
-    front = starter.run(["bash", "-c", run, "start", str(PROGRAMS), str(ROOT), *starter.arguments()])
+    front = starter.run("bash", "-c", run, "start", PROGRAMS, ROOT, *starter.arguments())
     front.wait_for("^Try it:$")
     assert "default" in models(front)
     assert front.stop() == 0
