@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -389,6 +390,7 @@ SQUEEZED = {
 
 @pytest.mark.parametrize("encoding", SQUEEZED)
 async def test_a_squeezed_body_is_read(encoding: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
     async with serving() as server:
         headers = {**AUTH, "content-encoding": encoding}
         assert (await server.post(SQUEEZED[encoding], headers=headers))[0] == 200
