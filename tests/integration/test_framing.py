@@ -95,7 +95,7 @@ REWRITTEN = {
 
 @pytest.fixture(scope="module")
 def front(shared: Starter) -> Front:
-    return shared.start("-q", "--mode", "regular", "--mode", f"reverse:https://chain429.internal@{free_port()}")
+    return shared.start("-q", "--mode", "regular", "--mode", f"reverse:http://chain429.internal@{free_port()}")
 
 
 def talk(front: Front, lane: str, shape: bytes) -> bytes:
