@@ -14,7 +14,7 @@ from hypothesis import settings
 settings.register_profile(
     "chain429",
     deadline=None,
-    max_examples=int(os.environ.get("CHAIN429_EXAMPLES", "12")),
+    max_examples=int(os.environ.get("CHAIN429_EXAMPLES", "10")),
     derandomize=not os.environ.get("CHAIN429_RANDOM"),
 )
 settings.load_profile("chain429")
