@@ -146,11 +146,11 @@ class Limits:
         group = self._groups.get((target.account, target.bucket))
         worst: Shortage | None = None
         known_until = 0.0
-        for (metric, _), bucket in group.items() if group else ():
-            if metric == "requests":
+        for bucket in group.values() if group else ():
+            if bucket.metric == "requests":
                 found = bucket.shortage(1.0, 1.0, now)
             else:
-                found = bucket.shortage(need.of(metric), need.least_of(metric), now)
+                found = bucket.shortage(need.of(bucket.metric), need.least_of(bucket.metric), now)
             if found is None:
                 continue
             known_until = max(known_until, found.known_until)
@@ -165,8 +165,8 @@ class Limits:
         """The share of its scarcest limit that would be left after this request: 1 where nothing is known."""
         group = self._groups.get((target.account, target.bucket))
         least = 1.0
-        for (metric, _), bucket in group.items() if group else ():
-            share = bucket.headroom(1.0 if metric == "requests" else need.of(metric), now)
+        for bucket in group.values() if group else ():
+            share = bucket.headroom(1.0 if bucket.metric == "requests" else need.of(bucket.metric), now)
             if share < least:
                 least = share
         return least
@@ -217,21 +217,21 @@ class Limits:
         if hit is not None:
             bucket = self._bucket(target.account, group, hit.metric, hit.window)
             return bucket.refused(hit, need.of(hit.metric), until, now)
-        lessons = [bucket.refused(None, need.of(metric), until, now) for metric, bucket in _windowed(group)]
+        lessons = [bucket.refused(None, need.of(bucket.metric), until, now) for bucket in _windowed(group)]
         return max((lesson for lesson in lessons if lesson.until), default=Lesson(), key=lambda one: one.until or 0.0)
 
     def clear(self, target: Target) -> None:
         """Forget what the provider reported for this target."""
-        for _, bucket in _windowed(self._groups.get((target.account, target.bucket), {})):
+        for bucket in _windowed(self._groups.get((target.account, target.bucket), {})):
             bucket.clear()
 
     def rooms(self, target: Target, now: float) -> dict[Metric, Room]:
         """What is left of the scarcest of the target's limits on each metric, as far as one is known."""
         scarcest: dict[Metric, tuple[float, Bucket]] = {}
-        for metric, bucket in _windowed(self._groups.get((target.account, target.bucket), {})):
+        for bucket in _windowed(self._groups.get((target.account, target.bucket), {})):
             left = bucket.remaining(now)
-            if left is not None and (metric not in scarcest or left < scarcest[metric][0]):
-                scarcest[metric] = (left, bucket)
+            if left is not None and (bucket.metric not in scarcest or left < scarcest[bucket.metric][0]):
+                scarcest[bucket.metric] = (left, bucket)
         return {
             metric: Room(max(math.floor(left), 0), bucket.returns(now)) for metric, (left, bucket) in scarcest.items()
         }
@@ -279,5 +279,5 @@ class Limits:
                             self._bucket(account, group, _METRICS[metric], _WINDOWS[window]).restore(bucket, now)
 
 
-def _windowed(group: _Group) -> Iterator[tuple[Metric, Bucket]]:
-    return ((metric, bucket) for (metric, _), bucket in group.items() if isinstance(bucket, Bucket))
+def _windowed(group: _Group) -> Iterator[Bucket]:
+    return (bucket for bucket in group.values() if isinstance(bucket, Bucket))

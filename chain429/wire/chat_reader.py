@@ -5,14 +5,13 @@ The shapes are those of OpenAI's API reference, with what providers are known to
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from chain429.errors import WireError
 from chain429.wire.chat_plain import Frame, frame
 from chain429.wire.events import End, Error, Event, Finish, Reasoning, Signature, Text, ToolArguments, ToolCall, Usage
-from chain429.wire.loading import loads
+from chain429.wire.loading import dumps, loads
 
 # Other words for the reasons why an answer ends. What stands nowhere here is an ordinary end.
 _FINISHES = {
@@ -34,8 +33,6 @@ _FINISHES = {
 # Ends that are none: the provider gave up.
 _BROKEN = frozenset({"error", "network_error", "insufficient_system_resource"})
 _GAVE_UP = "the provider ended the answer with an error"
-
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class _Call:
@@ -314,7 +311,7 @@ def _word(value: Any) -> str:
 
 
 def _json(arguments: Any) -> str:
-    return arguments if isinstance(arguments, str) else _DUMPS(arguments) if isinstance(arguments, dict) else ""
+    return arguments if isinstance(arguments, str) else dumps(arguments) if isinstance(arguments, dict) else ""
 
 
 def _parsed(text: str) -> Any:

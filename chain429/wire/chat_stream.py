@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from chain429.wire.chat_reader import ChatReader, in_words, parsed
 from chain429.wire.chat_writer import DONE, error_body
 from chain429.wire.dialect import Problem
 from chain429.wire.events import End, Event, ToolArguments, ToolCall
+from chain429.wire.loading import dumps
 from chain429.wire.passing import PassedStream
 from chain429.wire.prompt import call_id
 
@@ -21,7 +21,6 @@ _COMMON = ("id", "object", "created", "model")
 # its "assistantassistant" is refused when it comes back. Of several answers, each has its first chunk.
 _ROLE = re.compile(rb'"role"\s*:\s*"assistant"\s*,\s*|,\s*"role"\s*:\s*"assistant"')
 _OTHER_CHOICE = re.compile(rb'"index"\s*:\s*[1-9]')
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class ChatStream(PassedStream):
@@ -332,4 +331,4 @@ def _rendered(piece: Mapping[str, Any], number: int, opens: tuple[str, str], tex
 
 
 def _event(chunk: Mapping[str, Any]) -> bytes:
-    return b"data: " + _DUMPS(chunk).encode("utf-8", "replace") + b"\n\n"
+    return b"data: " + dumps(chunk).encode("utf-8", "replace") + b"\n\n"

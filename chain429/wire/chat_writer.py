@@ -10,10 +10,10 @@ from typing import Any
 from chain429.wire import sse
 from chain429.wire.dialect import Problem
 from chain429.wire.events import End, Event, Finish, Reasoning, Text, ToolArguments, ToolCall, Usage
+from chain429.wire.loading import dumps
 from chain429.wire.prompt import Original
 
 DONE = b"data: [DONE]\n\n"
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 # What is not whole may not be run.
 _CUT = frozenset({"length", "content_filter"})
 # A chunk of nothing but words, around them.
@@ -71,7 +71,7 @@ class ChatWriter:
         self._include_usage = include_usage
         common = {"id": self._id, "object": "chat.completion.chunk", "created": at, "model": model}
         # What every chunk begins with, but for the end of the object.
-        self._head = b"data: " + _DUMPS(common)[:-1].encode() + b","
+        self._head = b"data: " + dumps(common)[:-1].encode() + b","
         self._started = False
         self._done = False
         self._text: list[str] = []
@@ -130,10 +130,10 @@ class ChatWriter:
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
         if self._started:
-            return self._chunk(_DUMPS([{"index": 0, "delta": delta, "finish_reason": None}]))
+            return self._chunk(dumps([{"index": 0, "delta": delta, "finish_reason": None}]))
         self._started = True
         first = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
-        return self._chunk(_DUMPS([first])) + (self._delta(delta) if delta else b"")
+        return self._chunk(dumps([first])) + (self._delta(delta) if delta else b"")
 
     def _chunk(self, choices: str, rest: bytes = b"") -> bytes:
         return self._head + b'"choices":' + _encoded(choices) + rest + b"}\n\n"
@@ -150,9 +150,9 @@ class ChatWriter:
                     pieces.append("{}")
                     out.append(self._piece(number, "{}"))
         self._done = True
-        out.append(self._chunk(_DUMPS([{"index": 0, "delta": {}, "finish_reason": reason}])))
+        out.append(self._chunk(dumps([{"index": 0, "delta": {}, "finish_reason": reason}])))
         if self._include_usage and self._usage is not None:
-            out.append(self._chunk("[]", b',"usage":' + _DUMPS(_counted(self._usage)).encode()))
+            out.append(self._chunk("[]", b',"usage":' + dumps(_counted(self._usage)).encode()))
         return b"".join(out) + DONE
 
     def fail(self, problem: Problem) -> bytes:
@@ -187,7 +187,7 @@ class ChatWriter:
         }
         if self._usage is not None:
             body["usage"] = _counted(self._usage)
-        return _encoded(_DUMPS(body))
+        return _encoded(dumps(body))
 
     def _reason(self) -> str:
         """Calls were made, so it ended for them, unless it was cut: half a call must not be run."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from chain429.wire.dialect import Reader
 from chain429.wire.events import End, Event, Finish, Text, ToolArguments, ToolCall
+from chain429.wire.loading import dumps
 
 # How a call may begin. The end of what is not yet one of these may grow into it.
 _MARK = re.compile(r"<tool_call>|```")
@@ -23,7 +24,6 @@ _PART_OF_LANGUAGE = re.compile(r"\s*[a-z_]{0,9}\s*")
 # Bare JSON that may be a call, by its first member, as far as that is there.
 _BARE = re.compile(r'\{\s*(?:"(?:name|function|type|arguments|parameters)"|"?[a-z]*$)')
 
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 # Models put line breaks into strings as they are.
 _DECODE = json.JSONDecoder(strict=False).raw_decode
 
@@ -151,7 +151,7 @@ class RescuingReader:
             return None
         if isinstance(given, str):
             return name, given
-        return (name, _DUMPS(given or {})) if given is None or isinstance(given, dict) else None
+        return (name, dumps(given or {})) if given is None or isinstance(given, dict) else None
 
 
 def _begun(text: str) -> int:

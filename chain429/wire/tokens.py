@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from chain429.wire.loading import dumps
 
 _BYTES = 4.0
 # Around each message, each block and each tool stands what the provider writes there itself.
@@ -22,8 +23,6 @@ _BYTES_OF_PDF = 25
 # Of an image so much is looked at: the sizes of all but some JPEGs stand at the very beginning.
 _HEAD = 64 * 1024
 
-_DUMPS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
 
 def estimate_tokens(values: Mapping[str, Any]) -> int:
     """The tokens of a request's body, checked as ``MessagesRequest`` does; at least 1."""
@@ -31,7 +30,7 @@ def estimate_tokens(values: Mapping[str, Any]) -> int:
     for message in values.get("messages") or ():
         tokens += _PER_MESSAGE + _content(message.get("content"))
     for tool in values.get("tools") or ():
-        tokens += _PER_TOOL + _text(_DUMPS(tool))
+        tokens += _PER_TOOL + _text(dumps(tool))
     return max(round(tokens), 1)
 
 
@@ -52,8 +51,8 @@ def _block(block: Mapping[str, Any]) -> float:
     if kind in ("image", "document"):
         return _source(block["source"], image=kind == "image")
     if kind == "tool_use":
-        return _PER_TOOL + _text(f"{block['name']}{_DUMPS(block.get('input') or {})}")
-    return _text(_DUMPS(block))
+        return _PER_TOOL + _text(f"{block['name']}{dumps(block.get('input') or {})}")
+    return _text(dumps(block))
 
 
 def _text(text: str) -> float:

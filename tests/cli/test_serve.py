@@ -13,13 +13,9 @@ import pytest
 from tests.cli.running import run
 
 
-# Both commands stop in the same way, so each signal is sent to one of them.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("command", "number"),
-    [
-        (["serve", "--listen", "127.0.0.1:0", "--pages", "127.0.0.1:0"], signal.SIGTERM),
-        (["simulate", "--port", "0"], signal.SIGINT),
-    ],
+    "command", [["serve", "--listen", "127.0.0.1:0", "--pages", "127.0.0.1:0"], ["simulate", "--port", "0"]]
 )
 async def test_a_signal_stops_it_cleanly(tmp_path: Path, command: list[str], number: int) -> None:
     environ = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_TOKEN"))} | {
