@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.integration.conftest import ROOT, Front, Providers, Starter
+from tests.integration.conftest import ROOT, Front, Providers, Starter, direct
 from tests.npm import NotInstalled, installed
 
 SCREENSHOTS = ROOT / "screenshots"
@@ -83,9 +83,8 @@ class Gateway:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, headers, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=30) as answer:
+            with direct.open(request, timeout=30) as answer:
                 return answer.status, _lower(answer.headers), json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -100,16 +99,21 @@ def _lower(headers: Message) -> dict[str, str]:
 class Visit:
     """Somebody who is logged in. ``faults`` is what the browser's console complained of, and what no script caught."""
 
-    context: BrowserContext
+    page: Page
     faults: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda said: self._said(said.type, said.text))
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.faults.append(text)
+
     def open(self, path: str, *, width: int = 1280) -> Page:
-        page = self.context.new_page()
-        page.on("console", lambda said: self.faults.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.set_viewport_size({"width": width, "height": 844})
-        page.goto(path)
-        return page
+        self.page.set_viewport_size({"width": width, "height": 844})
+        self.page.goto(path)
+        return self.page
 
 
 @dataclass(frozen=True)
@@ -158,25 +162,20 @@ def contexts(chromium: Browser, gateway: Gateway) -> Callable[[], BrowserContext
 
 
 @pytest.fixture(scope="module")
-def session(contexts: Callable[[], BrowserContext], gateway: Gateway) -> Iterator[BrowserContext]:
-    """A context that is logged in, by the link that is printed."""
-    context = contexts()
-    page = context.new_page()
-    page.goto(f"/login#{gateway.admin_token}")
-    page.wait_for_url("**/")
-    page.close()
-    yield context
-    context.close()
+def session(contexts: Callable[[], BrowserContext], gateway: Gateway) -> Iterator[Visit]:
+    """A page that is logged in, by the link that is printed. One for all tests, as each takes a process of its own."""
+    with contexts() as context:
+        found = Visit(context.new_page())
+        found.open(f"/login#{gateway.admin_token}").wait_for_url("**/")
+        yield found
 
 
 @pytest.fixture
-def visit(session: BrowserContext, gateway: Gateway) -> Iterator[Visit]:
+def visit(session: Visit) -> Iterator[Visit]:
     """A browser, which must have had nothing to complain about when the test is over."""
-    found = Visit(session)
-    yield found
-    for page in session.pages:
-        page.close()
-    assert not found.faults
+    session.faults.clear()
+    yield session
+    assert not session.faults
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -50,6 +51,10 @@ chains:
   failing: [cerebras/gpt-oss-120b, home/qwen3]
 aliases: {{"gpt-*": default}}
 """
+
+# Asks by HTTP, through no proxy. One for all, for to make one is to read whom to trust by TLS, which takes longer than
+# the answer.
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def started(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:

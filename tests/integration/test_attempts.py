@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mitmproxy.http import HTTPFlow
 
-from tests.integration.conftest import HELLO, PROVIDER_KEY, TOOL_KEY, Front, Providers, Starter, flows_in
+from tests.integration.conftest import HELLO, PROVIDER_KEY, TOOL_KEY, Front, Providers, Starter, direct, flows_in
 
 Flows = dict[str, list[HTTPFlow]]
 
@@ -20,9 +20,9 @@ def ask(front: Front, name: str, model: str, *, stream: bool = False) -> int:
     body = json.dumps({**HELLO, "model": model, "stream": stream}).encode()
     headers = {"Authorization": f"Bearer {TOOL_KEY}", "Content-Type": "application/json", "X-Request-Id": name}
     request = urllib.request.Request("http://api.openai.com/v1/chat/completions", body, headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": front.proxy}))
+    request.set_proxy(front.proxy.removeprefix("http://"), "http")
     try:
-        with opener.open(request, timeout=30) as answer:
+        with direct.open(request, timeout=30) as answer:
             answer.read()
             return int(answer.status)
     except urllib.error.HTTPError as error:

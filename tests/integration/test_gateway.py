@@ -14,13 +14,13 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
-from openai import AsyncOpenAI
 
 from chain429 import log
 from chain429.app import App, Options, launch
 from chain429.clock import SystemClock
 from chain429.redact import Redactor
 from chain429.simulator import Received, Simulator
+from tests.integration.sdk import openai_client
 
 KEYS = {"GROQ": "sim-groq-0123456789abcdef", "OTHER": "sim-other-0123456789abcdef", "HOME": "sim-home-0123456789abc"}
 CONFIG = """
@@ -50,7 +50,7 @@ WEATHER = {
 class World:
     app: App
     simulator: Simulator
-    sdk: Any  # AsyncOpenAI; its overloads differ between the versions that are tested with
+    sdk: Any  # openai.AsyncOpenAI; its overloads differ between the versions that are tested with
     data: Path
 
     @property
@@ -101,8 +101,7 @@ async def running(
         app = await launch(options, KEYS, clock, Redactor())
         try:
             assert app.api
-            sdk = AsyncOpenAI(base_url=f"{app.api.url}/v1", api_key=app.client_token, max_retries=0, timeout=20)
-            async with sdk:
+            async with openai_client(app.api.url, app.client_token) as sdk:
                 yield World(app, simulator, sdk, tmp_path / "data")
         finally:
             await app.stop()
@@ -308,7 +307,7 @@ async def test_models_are_listed_to_the_sdk(world: World) -> None:
 
 
 async def test_a_wrong_token_is_an_authentication_error(world: World) -> None:
-    async with AsyncOpenAI(base_url=f"{world.url}/v1", api_key="wrong") as sdk:
+    async with openai_client(world.url, "wrong") as sdk:
         with pytest.raises(openai.AuthenticationError, match="client token"):
             await sdk.models.list()
 

@@ -17,12 +17,11 @@ from typing import Any
 import pytest
 
 from chain429.store.queries import Filter, Queries
-from tests.integration.conftest import HELLO, Front, Providers, Starter, until
+from tests.integration.conftest import HELLO, Front, Providers, Starter, direct, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
 
 SAYS = "The request log can't be written: "
-_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +43,12 @@ def ask(front: Front, name: str) -> None:
         "x-request-id": name.replace(" ", "-"),
     }
     body = json.dumps({**HELLO, "model": "default"}).encode()
-    with _open(urllib.request.Request(f"{front.api}/v1/chat/completions", body, headers), timeout=30) as answer:
+    with direct.open(urllib.request.Request(f"{front.api}/v1/chat/completions", body, headers), timeout=30) as answer:
         assert answer.status == 200
 
 
 def log_says(front: Front) -> str:
-    with _open(f"{front.api}/health", timeout=30) as answer:
+    with direct.open(f"{front.api}/health", timeout=30) as answer:
         health: dict[str, Any] = json.loads(answer.read())
     assert health["status"] == "ok" if health["log"] == "ok" else "degraded"
     return str(health["log"])
@@ -58,7 +57,7 @@ def log_says(front: Front) -> str:
 def page_of(front: Front, starter: Starter, path: str) -> str:
     token = (starter.folder / "data" / "admin-token").read_text().strip()
     request = urllib.request.Request(f"{front.pages}{path}", headers={"authorization": f"Bearer {token}"})
-    with _open(request, timeout=30) as answer:
+    with direct.open(request, timeout=30) as answer:
         return str(answer.read().decode())
 
 

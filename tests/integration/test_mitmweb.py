@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import HELLO, TOOL_KEY, Front, Providers, Starter, address, free_port, until
+from tests.integration.conftest import HELLO, TOOL_KEY, Front, Providers, Starter, address, direct, free_port, until
 
 PASSWORD = "a-password-for-the-test"
 # What tests that drive a browser leave behind.
@@ -44,8 +44,7 @@ def web(port: int, path: str, method: str = "GET") -> bytes:
         "X-XSRFToken": "abcd",
     }
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers, method=method)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as answer:
+    with direct.open(request, timeout=30) as answer:
         body: bytes = answer.read()
         return body
 

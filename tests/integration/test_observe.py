@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import ADDON, HELLO, PROGRAMS, TOOL_KEY, Front, Starter, address, until
+from tests.integration.conftest import ADDON, HELLO, PROGRAMS, TOOL_KEY, Front, Starter, address, direct, until
 from tests.integration.tunnel import Tunnel
 
 BODY = json.dumps(HELLO, indent=3).encode()
@@ -123,7 +123,7 @@ def tunnel(front: Front, shared: Starter, where: str, *protocols: str) -> Tunnel
 def logged(front: Front, shared: Starter) -> list[dict[str, Any]]:
     token = (shared.folder / "data" / "admin-token").read_text(encoding="ascii").strip()
     request = urllib.request.Request(f"{front.pages}/admin/api/requests", headers={"authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with direct.open(request, timeout=30) as answer:
         found: list[dict[str, Any]] = json.load(answer)["requests"]
         return found
 

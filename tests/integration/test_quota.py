@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI
 
 from chain429.app import Options, launch
 from chain429.clock import SystemClock
 from chain429.redact import Redactor
 from chain429.simulator import Simulator
+from tests.integration.sdk import openai_client
 
 # The providers' own limits are wider: what is tested is that the gateway keeps to what it is told.
 CONFIG = """
@@ -84,8 +84,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         app = await launch(options, {"KEY": "sim-key-0123456789"}, clock, Redactor())
         try:
             assert app.api
-            sdk = AsyncOpenAI(base_url=f"{app.api.url}/v1", api_key=app.client_token, max_retries=0, timeout=20)
-            async with sdk:
+            async with openai_client(app.api.url, app.client_token) as sdk:
                 yield World(sdk, simulator, clock, tmp_path)
         finally:
             await app.stop()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import HELLO, Front, Providers, Starter, until
+from tests.integration.conftest import HELLO, Front, Providers, Starter, direct, until
 
 # Within it a program ends that does not wait, in seconds. One that waits has 30.
 AT_ONCE = 5
@@ -58,9 +58,8 @@ def ask(front: Front, model: str) -> Answer:
         json.dumps({**HELLO, "model": model}).encode(),
         {"authorization": f"Bearer {front.token}", "content-type": "application/json"},
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=30) as answer:
+        with direct.open(request, timeout=30) as answer:
             return Answer(answer.status, answer.headers["x-chain429-provider"], json.loads(answer.read()))
     except urllib.error.HTTPError as error:
         with error:
@@ -118,7 +117,7 @@ def test_a_cooldown_survives_who_does_not_wait_for_the_end(begun: Starter, provi
         json.dumps({**HELLO, "model": "default", "stream": True}).encode(),
         {"authorization": f"Bearer {front.token}", "content-type": "application/json"},
     )
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(streamed, timeout=30):
+    with direct.open(streamed, timeout=30):
         front.send(signal.SIGINT)
         front.wait_for("stopping", stream="err")
         until(lambda: "denied" in kept(begun))

@@ -20,6 +20,7 @@ from tests.integration.conftest import (
     Providers,
     Starter,
     address,
+    direct,
     free_port,
     until,
 )
@@ -29,8 +30,7 @@ def fetch(front: Front, path: str, body: object = None) -> bytes:
     """Ask the API."""
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(front.api + path, data, {"Authorization": f"Bearer {front.token}"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as answer:
+    with direct.open(request, timeout=30) as answer:
         found: bytes = answer.read()
         return found
 

@@ -23,7 +23,7 @@ REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\r\n"
 
 def hello(*protocols: str) -> bytes:
     """The first bytes of TLS from a client that offers these protocols."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if protocols:
         context.set_alpn_protocols(list(protocols))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -52,6 +53,22 @@ class Page:
     part: bool = False
 
 
+@cache
+def _environment(templates: Path) -> jinja2.Environment:
+    """What compiles the templates of a folder, each of them once."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    filters = (words, request_words, iso, utc, seconds, number, money, percent)
+    environment.filters.update({each.__name__: each for each in filters})
+    return environment
+
+
 class Frame:
     """Makes pages. ``templates`` is the folder of the templates, with the static files in ``static``."""
 
@@ -61,16 +78,7 @@ class Frame:
         self._navigation: tuple[Page, ...] = ()
         files = (path for path in (templates / "static").iterdir() if path.suffix in _TYPES)
         self._static = {path.name: _with_etag(path) for path in files}
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(templates),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        filters = (words, request_words, iso, utc, seconds, number, money, percent)
-        self._templates.filters.update({each.__name__: each for each in filters})
+        self._templates = _environment(templates)
 
     def add_to(self, app: web.Application, pages: Iterable[Page]) -> None:
         pages = tuple(pages)
