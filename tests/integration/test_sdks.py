@@ -6,18 +6,18 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from anthropic import AsyncAnthropic
-from openai import AsyncOpenAI
 
 from chain429.app import App, Options, launch
 from chain429.clock import SystemClock
 from chain429.redact import Redactor
 from chain429.simulator import Simulator
-from tests.integration.talks import TALKS, Said, Talk
+
+if TYPE_CHECKING:
+    from tests.integration.talks import Said, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -52,6 +52,8 @@ class World:
     anthropic: Any
 
     def talk(self, front: str, behind: str) -> Talk:
+        from tests.integration.talks import TALKS
+
         return TALKS[front](self.anthropic if front == "messages" else self.openai, behind)
 
     def statuses(self, provider: str) -> list[int | None]:
@@ -62,6 +64,10 @@ class World:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    # Here, as each process collects all tests, and one of them runs these: to import the SDKs takes seconds.
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
+
     folder = tmp_path_factory.mktemp("sdks")
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -96,7 +102,7 @@ def world(started: World) -> World:
 
 
 Mode = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-Front = pytest.mark.parametrize("front", TALKS)
+Front = pytest.mark.parametrize("front", ["chat", "messages", "responses"])
 Behind = pytest.mark.parametrize("behind", MODELS)
 
 
