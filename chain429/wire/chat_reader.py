@@ -172,8 +172,8 @@ class ChatReader:
         choices = chunk.get("choices")
         usage = chunk.get("usage")
         if choices is None and not isinstance(usage, dict):
-            # Flat errors have no "error" member; whatever this is, it is not an answer.
-            return [Error(chunk)]
+            # Flat errors have no "error" member; whatever this is, it is not an answer. Nothing at all is no error.
+            return [Error(chunk)] if chunk else []
         choice = self.choice(chunk)
         if choice is None and choices and not (isinstance(choices, list) and isinstance(choices[0], dict)):
             raise WireError("its choices are none")

@@ -23,6 +23,7 @@ def read(*chunks: bytes) -> list[Event]:
     [
         (b'{"choices":[{"delta":{"role":"assistant","content":""}}]}', []),
         (b'{"choices":[{"delta":{"content":null}}]}', []),
+        (b"{}", []),
         (b'{"choices":[{"delta":{"content":"Hi"}}]}', [Text("Hi")]),
         (b'{"choices":[{"delta":{"refusal":"No"}}]}', [Text("No")]),
         (b'{"choices":[{"delta":{"reasoning":"hm"}}]}', [Reasoning("hm")]),
