@@ -27,7 +27,7 @@ from chain429.routing.headers import read_headers
 from chain429.routing.ledger import Ledger, Refusal
 from chain429.routing.limits import Lease, Need
 from chain429.routing.line import Grant, Line, Waiter
-from chain429.routing.outcome import SERVED, Kind, Outcome, Step, classify, of_path
+from chain429.routing.outcome import SERVED, Kind, Outcome, Step, classify, of_path, sized
 from chain429.routing.walk import Walk
 from chain429.store.bodies import Bodies
 from chain429.store.records import AttemptRecord, Recorder, RequestRecord
@@ -299,7 +299,11 @@ class Engine:
                 else:
                     answer = await self._observed(self._observer, call, target, outgoing)
                 now = self._clock.now()
-                self._ledger.observe(lease, read_headers(provider.family, answer.headers, now), now)
+                readings = read_headers(provider.family, answer.headers, now)
+                if answer.status >= 400:
+                    # What has no window is of whichever limit refused, and that is not known yet.
+                    readings = tuple(reading for reading in readings if reading.window is not None)
+                self._ledger.observe(lease, readings, now)
                 result = await self._judge(call, provider, target, exchange, answer, lease, began)
         except TimeoutError:
             phase, seconds = ("first event" if call.request.stream else "answer", limit)
@@ -346,7 +350,10 @@ class Engine:
                 body = call.own.hide(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
             if 300 <= answer.status < 400:
                 return Outcome.of(Kind.FAILED, "it redirects, which is not followed", status=answer.status)
-            outcome = classify(read_failure(answer.status, answer.headers, body), provider.provision, self._clock.now())
+            failure, now = read_failure(answer.status, answer.headers, body), self._clock.now()
+            outcome = classify(failure, provider.provision, now)
+            if outcome.hit is not None and outcome.hit.amount is None and failure.upstream is None:
+                outcome = sized(outcome, read_headers(provider.family, failure.headers, now))
             return outcome if call.request.dialect.translates else of_path(outcome)
         if not call.request.stream:
             body = await answer.read(MAX_ANSWER)
@@ -499,9 +506,8 @@ class Engine:
         details = {"request_id": call.id, "chain": call.chain.name, "targets": targets}
         trail = "; ".join(f"{line['target']}: {line['reason']}{_back(line)}" for line in targets).removesuffix(".")
         kinds = {outcome.kind for outcome in outcomes.values()}
-        limited = bool(kinds & _LIMIT_KINDS) or any(
-            wait.limited for target, wait in waits.items() if target not in outcomes
-        )
+        at_limit = [_is_limited(outcomes.get(target), waits.get(target)) for target in call.chain.targets]
+        limited = any(at_limit)
         unknown = _refused_own(call, outcomes, waits) if call.chain.passing else None
         rejected = next((outcome for outcome in outcomes.values() if outcome.kind is Kind.REJECTED), None)
         unfit = kinds <= _FINAL_KINDS and not limited
@@ -522,7 +528,8 @@ class Engine:
             message = f"The request is too large for every target of chain '{call.chain.name}'. {trail}."
             problem = Problem(400, message, "invalid_request_error", "context_length_exceeded", "messages", details)
         elif limited:
-            message = f"Every target of chain '{call.chain.name}' is at its limit. {trail}."
+            how = "Every target of chain '{}' is at its limit" if all(at_limit) else "No target of chain '{}' is free"
+            message = f"{how.format(call.chain.name)}. {trail}."
             problem = Problem(429, message, "rate_limit_error", "rate_limit_exceeded", None, details)
         elif late:
             message = f"No target of chain '{call.chain.name}' answered before the request's deadline. {trail}."
@@ -729,6 +736,10 @@ def _refused_own(call: Call, outcomes: Mapping[Target, Outcome], waits: Mapping[
             return 401
     alone = all(target in waits and waits[target].unfit == "key" for target in call.chain.targets)
     return 401 if alone else None
+
+
+def _is_limited(outcome: Outcome | None, wait: Refusal | None) -> bool:
+    return outcome.kind in _LIMIT_KINDS if outcome is not None else wait is not None and wait.limited
 
 
 def _unfit(chain: Chain, outcomes: Mapping[Target, Outcome], waits: Mapping[Target, Refusal]) -> set[str]:

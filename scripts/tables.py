@@ -87,7 +87,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="scripts/tables", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/tables", description="Renders the tables of the documentation anew.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is out of date")
     told = parser.parse_args(arguments)
     old = []

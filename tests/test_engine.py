@@ -524,6 +524,19 @@ async def test_a_bucket_that_is_reported_empty_is_not_called() -> None:
     assert world.asked() == ["a", "b"]
 
 
+async def test_a_header_without_a_window_is_the_size_of_the_limit_that_refused() -> None:
+    spent = b'{"error":{"message":"Rate limit exceeded: free-models-per-day. Add 10 credits.","code":429}}'
+    sizes = {"x_ratelimit_limit": "50", "x_ratelimit_remaining": "0", "x_ratelimit_reset": "1800057600000"}
+    text = CONFIG.replace("https://a.test/v1,", "https://a.test/v1, preset: openrouter,")
+    world = World({"a": [ok(), error(429, spent, **sizes)], "b": [ok()]}, text)
+    await world.run()
+    await world.run()
+    assert world.asked() == ["a", "a", "b"]
+    (target,) = world.ledger.status(world.config.chains["default"], world.clock.now()).tiers[0]
+    reported = [limit for limit in target.limits if limit.layer == "reported"]
+    assert [(limit.window, limit.limit, limit.left) for limit in reported] == [("day", 50, 0)]
+
+
 async def test_one_refused_key_never_benches_its_sibling() -> None:
     world = World({"a": [error(401), ok()], "b": [ok()]}, POOL)
     await world.run()

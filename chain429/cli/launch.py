@@ -102,7 +102,7 @@ def ca(data_dir: Path | None, only_path: bool) -> None:
 
 @click.command()
 @click.argument("tool", type=click.Choice(_TOOLS))
-@_config
+@options.config
 @options.data_dir
 @click.option("--url", help="The API's URL. Else that of the configuration, http://127.0.0.1:4290 if it names none.")
 @click.option(

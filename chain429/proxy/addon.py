@@ -34,7 +34,6 @@ from chain429.proxy.host import addon, options_error, set_options, show_comments
 from chain429.proxy.relay import INSPECT, Relay, inspected
 from chain429.proxy.steering import Gateway, Steering
 from chain429.redact import Redactor
-from chain429.web.server import Listener
 
 _log = logging.getLogger("chain429.proxy")
 
@@ -144,10 +143,11 @@ class Addon:
         except Chain429Error as error:
             _log.error("chain429 can't start: %s", error)
             return False
+        assert app.api
         self.app = app
         self._look(app)
         self._steering.gateway = Gateway(
-            _reachable(app.api),
+            (app.api.reachable, app.api.port),
             lambda: app.config.proxy_hosts,
             app.knows,
             app.proxied,
@@ -259,10 +259,3 @@ def _start_log(redact: Redactor, environ: Mapping[str, str]) -> logging.Handler:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
-
-
-def _reachable(listener: Listener | None) -> tuple[str, int]:
-    """Where the proxy reaches the API, which may listen everywhere."""
-    assert listener
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-    return everywhere.get(listener.host, listener.host), listener.port

@@ -11,13 +11,13 @@ import datetime
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
 from chain429.routing.failure import Failure
-from chain429.routing.headers import Metric, parse_retry_after
+from chain429.routing.headers import Metric, Reading, parse_retry_after
 from chain429.routing.window import DayReset, Refill, Window
 from chain429.routing.wording import UNNAMED, NamedLimit, limit_named
 
@@ -377,6 +377,17 @@ def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
         claim if claim is not None and until is not None and claim > until else None,
         guessed,
     )
+
+
+def sized(outcome: Outcome, readings: Iterable[Reading]) -> Outcome:
+    """The same, with the size of the limit that was hit from what the refusal's headers tell without a window: that is
+    said of whichever limit refused."""
+    hit = outcome.hit
+    if hit is None:
+        return outcome
+    told = (reading for reading in readings if reading.window is None and reading.metric == hit.metric)
+    size = next((reading.limit for reading in told if reading.limit), None)
+    return outcome if size is None else replace(outcome, hit=replace(hit, amount=size))
 
 
 def of_path(outcome: Outcome) -> Outcome:

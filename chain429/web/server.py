@@ -87,8 +87,13 @@ class Listener:
         return cls(runner, str(address[0]), int(address[1]))
 
     @property
+    def reachable(self) -> str:
+        """The address by which this machine reaches it; it may listen on every one."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+
+    @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = f"[{self.reachable}]" if ":" in self.reachable else self.reachable
         return f"http://{host}:{self.port}"
 
     async def stop(self) -> None:

@@ -18,7 +18,9 @@ from scripts.quota_day.report import as_json, bars, table, total
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="scripts/quota-day", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="scripts/quota-day", description="Plays days in virtual time, and holds the figures against the bars."
+    )
     parser.add_argument("--seeds", type=seeds, default=seeds("1-3"), help="such as 7, 1-10 or 1,4,9 (default 1-3)")
     parser.add_argument("--hours", type=float, default=24.0, help="the length of a day (default 24)")
     parser.add_argument("--configured", action="store_true", help="write the true limits into the configuration")

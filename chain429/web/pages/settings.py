@@ -5,6 +5,7 @@ What the page does, it does over the admin API.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,11 @@ class Settings:
         return (Page("/settings", "Settings", self.show),)
 
     async def show(self, request: web.Request) -> web.Response:
-        values = {"origin": self._api_url.removesuffix("/v1"), "token_file": self._token_file}
+        values = {
+            "origin": self._api_url.removesuffix("/v1"),
+            "token_file": self._token_file,
+            "token_shell": shlex.quote(self._token_file),
+        }
         return await self._frame.page(
             request, "settings.html", lambda: {**Written.of(self._gateway).values(_values), **values}
         )

@@ -49,7 +49,7 @@ async def test_where_nobody_serves_it_the_end_says_why(ask: Script) -> None:
     world(ask, a=[error(429, TOO_MANY)], b=[error(500)], c=[ConnectFailed("refused")])
     (begin, _), (name, end) = await events(ask)
     assert (begin, name, end["served"], end["status"]) == ("begin", "end", None, 429)
-    assert "Every target of chain 'default' is at its limit." in end["error"]
+    assert "No target of chain 'default' is free." in end["error"]
     assert len(end["attempts"]) == 3
 
 
