@@ -18,7 +18,7 @@ from typing import Any
 
 from chain429 import __version__, folders, log
 from chain429.clock import Clock
-from chain429.config import DEFAULT_CHAIN, OBSERVE, Config, is_loopback, load, parse
+from chain429.config import DEFAULT_CHAIN, OBSERVE, Config, is_loopback, load, parse, unused_keys
 from chain429.config_file import ConfigFile, Document, Edit
 from chain429.engine import Call, Engine, Reply
 from chain429.errors import ConfigError, RequestError, StartError
@@ -144,7 +144,7 @@ class App:
         self._http = HttpUpstream(clock, self._via) if upstream is None else None
         # A pool of its own: its connections are made for whoever uses the proxy.
         self._through = HttpUpstream(clock, self._via, self._refused)
-        tally = Tally(lambda: self.config)
+        tally = Tally(lambda: self.config, redact)
         self.metrics = Metrics(tally, self.status, self.ledger.in_flight, self.store, clock)
         self.log = log.RequestLog(self.store, _soon, tally.count)
         self.engine = Engine(config, self.ledger, upstream or self._http_upstream(), self.log, clock, self.redact)
@@ -488,7 +488,7 @@ async def launch(options: Options, environ: Mapping[str, str], clock: Clock, red
     if config is None:
         simulator = Simulator(clock=clock, token_delay=0.02)
         await simulator.start()
-        config = simulated_config(simulator.base_url)
+        config = dataclasses.replace(simulated_config(simulator.base_url), warnings=unused_keys(environ))
     try:
         app = App(
             config,
@@ -544,10 +544,12 @@ def banner(app: App, proxy: str | None, reverse: Iterable[str] = ()) -> str:
     chain = config.chains[DEFAULT_CHAIN]
     lines = [f"chain429 {__version__}"]
     if config.simulated:
+        key = "provider's key that can be used" if config.warnings else "provider's key"
         lines += [
             "",
-            "  SIMULATED PROVIDERS: no configuration file and no provider's key was found, so a built-in simulator",
+            f"  SIMULATED PROVIDERS: no configuration file and no {key} was found, so a built-in simulator",
             "  answers. Set GROQ_API_KEY (or another provider's key), or write chain429.yaml, and start again.",
+            *(f"  {warning}." for warning in config.warnings),
         ]
     pages = app.pages.url + (f"/login#{app.admin_token}" if app.new_admin else "")
     lines += [

@@ -55,6 +55,10 @@ _SILENCE = 14.0
 
 _CANCELLED = Outcome.of(Kind.CANCELLED, "the client left")
 _SHORTEST_WAIT = 0.05
+# More than any model takes or gives: a count above it is a mistake, and what is learned from counts would keep it.
+_MOST_TOKENS = 10_000_000
+# What a provider may send before its first word.
+_MOST_HELD = 4 * 1024 * 1024
 _LIMIT_KINDS = frozenset({Kind.RATE_LIMITED, Kind.QUOTA_SPENT})
 _FINAL_KINDS = frozenset({Kind.REJECTED, Kind.GONE, Kind.UNAUTHORIZED, Kind.TOO_LARGE})
 
@@ -131,6 +135,7 @@ class Engine:
     def adopt(self, config: Config) -> None:
         self._config = config
         self._capacities.forget()
+        self._line.serve(self._clock.now(), freed=True)  # there may be more room now
 
     def observe(self, observer: Observer | None) -> None:
         """From now on tell ``observer`` of each attempt that begins; None: nobody."""
@@ -306,8 +311,11 @@ class Engine:
                 self._ledger.observe(lease, readings, now)
                 result = await self._judge(call, provider, target, exchange, answer, lease, began)
         except TimeoutError:
-            phase, seconds = ("first event" if call.request.stream else "answer", limit)
-            result = _failed(TimedOut(*(("deadline", left) if left < limit else (phase, seconds))))
+            if left < limit:
+                # It had less time than it is given: that says nothing against it.
+                result = Outcome.of(Kind.CANCELLED, str(TimedOut("deadline", left)))
+            else:
+                result = _failed(TimedOut("first event" if call.request.stream else "answer", limit))
         except (UpstreamError, WireError) as error:
             result = _failed(error)
         except BaseException:
@@ -344,8 +352,7 @@ class Engine:
         """Read an answer up to the commit point."""
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not 200 <= answer.status < 300:
-            body = await answer.read(MAX_ERROR_BODY)
-            await answer.finish()
+            body = await _beginning(answer, MAX_ERROR_BODY)
             if call.own is not None:
                 body = call.own.hide(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
             if 300 <= answer.status < 400:
@@ -371,14 +378,20 @@ class Engine:
             return self._in_answer(call, provider, answer, seen)
         stream = exchange.stream()
         held: list[bytes] = []
+        room = _MOST_HELD
         while chunk := await answer.chunk():
             held.append(stream.feed(chunk))
+            room -= len(chunk)
             if stream.seen.error is not None:
                 return self._in_answer(call, provider, answer, stream.seen)
             if stream.seen.meaningful:
                 return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
             if stream.seen.ended:
                 break
+            if room < 0:
+                return Outcome.of(
+                    Kind.FAILED, f"it sent {_MOST_HELD} bytes before its first word", status=answer.status
+                )
         held.append(stream.close())
         if stream.seen.meaningful and stream.seen.error is None:
             return _Served(target, lease, began, answer, stream, stream.seen, b"".join(held))
@@ -433,7 +446,7 @@ class Engine:
     def _finish(self, call: Call, served: _Served, outcome: Outcome, first_token: float) -> None:
         """The end of a request that was committed, whichever way it ended."""
         usage = served.seen.usage
-        tokens = (usage.input, usage.output) if usage else (None, None)
+        tokens = (_believed(usage.input), _believed(usage.output)) if usage else (None, None)
         self._learn(call, served.lease, outcome, served.began, tokens)
         ended = {Kind.SERVED: "served", Kind.CANCELLED: "cancelled"}.get(outcome.kind, "broken")
         error = "" if outcome.kind is Kind.SERVED else outcome.reason
@@ -452,7 +465,7 @@ class Engine:
             reason = f"without {', '.join(call.lost)}" if call.lost else ""
         else:
             reason = self._redact(outcome.reason)
-        _log.debug("%s %s: %s: %s", call.id, target, outcome.kind, reason)
+        _log.debug("%s %s: %s%s", call.id, target, outcome.kind, reason and f": {reason}")
         if call.observed is not None:
             call.observed.ended(outcome, reason)
             call.observed = None
@@ -482,6 +495,8 @@ class Engine:
         headers = self._headers(call, exact=True)
         headers["content-type"] = "application/json"
         if problem.status in (429, 502, 503, 504):
+            if soonest is None and any(target not in waits for target in call.chain.targets):
+                soonest = now  # one has failed that may be asked again at once
             if soonest is not None:
                 wait = math.ceil(soonest - now)
                 headers["retry-after"] = str(min(max(wait, _SHORTEST_RETRY), _LONGEST_RETRY))
@@ -656,7 +671,10 @@ class Stream:
             return self._broken(reason)
         # The answer had come to its end already, only the connection had not.
         self._answer.close()
-        rest = self._stream.close()
+        try:
+            rest = self._stream.close()
+        except WireError:  # of half an event after the end, which is gone by then
+            rest = self._stream.close()
         if self._bodies is not None:
             self._bodies.answer(rest)
         self._end(SERVED)
@@ -687,6 +705,23 @@ class Stream:
     def _end(self, outcome: Outcome) -> None:
         self._open = False
         self._engine._finish(self._call, self._served, outcome, self._first_token)
+
+
+async def _beginning(answer: Answer, most: int) -> bytes:
+    """The first ``most`` bytes of a body: of a longer one, they tell enough."""
+    pieces: list[bytes] = []
+    left = most
+    while left > 0 and (chunk := await answer.chunk()):
+        pieces.append(chunk[:left])
+        left -= len(chunk)
+    if left > 0:
+        await answer.finish()
+    return b"".join(pieces)
+
+
+def _believed(tokens: int) -> int | None:
+    """A provider's count, where it can be one."""
+    return tokens if tokens <= _MOST_TOKENS else None
 
 
 def _side(endpoint: Endpoint, provider: Provider, model: str) -> Side:

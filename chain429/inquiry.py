@@ -52,7 +52,16 @@ async def inquire(get: Get, endpoint: Endpoint, provision: Provision, credential
         try:
             listed = read_list(endpoint.model_list.shape, body).models
         except ListError as error:
+            if read_failure(status, {}, body).page:
+                return _misled(endpoint.models_url, "a web page is there, no list of models")
             return Found(True, f"the provider answers, but not with a list of models: {error}")
         return Found(True, "the provider answers", listed)
+    if status == 404:
+        return _misled(endpoint.models_url, "no list of models there (HTTP 404)")
     outcome = classify(read_failure(status, {}, body), provision, now)
-    return Found(outcome.kind is Kind.RATE_LIMITED, f"HTTP {status}: {outcome.kind}: {outcome.reason}")
+    return Found(outcome.kind is Kind.RATE_LIMITED, outcome.reason)
+
+
+def _misled(url: str, found: str) -> Found:
+    """What answers may be no API, or somewhere else on that host."""
+    return Found(False, f"{url}: {found}; is base_url right?")

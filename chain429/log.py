@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
@@ -15,6 +16,8 @@ from chain429.store.records import AttemptRecord, Recorder, RequestRecord
 
 _log = logging.getLogger("chain429.request")
 _TIME = "%H:%M:%S"
+# The most characters of what others say in a line.
+_LONGEST = 300
 
 # In the environment: the format, where the configuration's is not meant.
 LOG_FORMAT = "CHAIN429_LOG_FORMAT"
@@ -84,28 +87,36 @@ def _entry(requests: _Requests, created: float) -> logging.LogRecord:
 
 def line(record: RequestRecord) -> str:
     """``200 default gpt-4o -> groq/openai/gpt-oss-120b 0.41s (first token 0.18s) 12+40 tokens [req_…]``, then the
-    trail."""
-    parts = [str(record.status), record.chain]
+    trail, or why there is none: ``400 -> refused 0.00s [req_…] | the body is empty``."""
+    parts = [str(record.status)]
+    if record.chain:
+        parts.append(_plain(record.chain))
     if record.model_asked != record.chain:
         parts.append(_plain(record.model_asked) or "-")
-    parts.append(f"-> {record.provider}/{record.model}" if record.provider else f"-> {record.outcome}")
+    parts.append(f"-> {record.provider}/{_plain(record.model or '')}" if record.provider else f"-> {record.outcome}")
     parts.append(f"{record.latency:.2f}s")
     if record.first_token is not None and record.streamed:
         parts.append(f"(first token {record.first_token:.2f}s)")
     if record.tokens_in is not None:
         parts.append(f"{record.tokens_in}+{record.tokens_out} tokens")
-    if record.outcome not in ("served", "exhausted"):
+    if record.provider and record.outcome not in ("served", "exhausted"):
         parts.append(record.outcome)
     parts.append(f"[{record.id}]")
     trail = _trail(record.attempts)
-    return " ".join(parts) + (f" | {trail}" if trail else "")
+    if trail:
+        parts += ["|", trail]
+    # A fault of ours is no attempt's; all else that ends a request is told by the last of them, if there is one.
+    if record.error and (not trail or record.outcome == "failed"):
+        # Cut between words: half a secret would not be known as one.
+        parts += ["|", _plain(textwrap.shorten(record.error, _LONGEST, placeholder=" …"))]
+    return " ".join(parts)
 
 
 def _trail(attempts: Sequence[AttemptRecord]) -> str:
     if len(attempts) == 1 and attempts[0].outcome == "served":
         return ""
     return ", ".join(
-        f"{attempt.provider}/{attempt.model} {attempt.outcome}"
+        f"{attempt.provider}/{_plain(attempt.model)} {attempt.outcome}"
         + (f": {_plain(attempt.reason)}" if attempt.outcome != "served" and attempt.reason else "")
         for attempt in attempts
     )
@@ -113,7 +124,7 @@ def _trail(attempts: Sequence[AttemptRecord]) -> str:
 
 def _plain(text: str) -> str:
     """One line of printable characters: what a client or a provider says must not forge a line or move a cursor."""
-    text = text[:300]
+    text = text[:_LONGEST]
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 

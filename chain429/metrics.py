@@ -69,11 +69,13 @@ class _Histogram:
 
 
 class Tally:
-    """Counts records. A chain that is not configured is ``other``: one of a single target, which a client named."""
+    """Counts records. A chain that is not configured is ``other``: one of a single target, which a client named.
+    ``redact`` is given the names of models, which clients choose."""
 
-    def __init__(self, config: Callable[[], Config]) -> None:
+    def __init__(self, config: Callable[[], Config], redact: Callable[[str], str]) -> None:
         self._config = config
-        self._models: set[str] = set()
+        self._redact = redact
+        self._models: dict[str, str] = {}  # their labels
         self._requests: dict[_Labels, int] = {}
         self._attempts: dict[_Labels, int] = {}
         self._tokens: dict[_Labels, list[int]] = {}  # in, out, and those of the first that came from a cache
@@ -100,15 +102,15 @@ class Tally:
 
     def model(self, name: str) -> str:
         """The label of a model: its name, as long as there are not too many."""
-        if name in self._models:
-            return name
-        name = name[:_LONGEST_NAME]
-        if name in self._models:
-            return name
-        if len(self._models) >= _MOST_MODELS:
-            return _OTHER
-        self._models.add(name)
-        return name
+        known = name[:_LONGEST_NAME]
+        label = self._models.get(known)
+        if label is None:
+            if len(self._models) >= _MOST_MODELS:
+                return _OTHER
+            # Redacted before it is cut: half a key would not be known as one. What is half a pair can't be encoded.
+            label = self._redact(name)[:_LONGEST_NAME].encode("utf-8", "replace").decode("utf-8")
+            self._models[known] = label
+        return label
 
     def families(self) -> Iterable[Metric]:
         yield _counter(

@@ -10,11 +10,11 @@ import errno
 import functools
 import socket
 from asyncio import sslproto
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 from yarl import URL
@@ -29,6 +29,8 @@ MAX_ANSWER = 64 * 1024 * 1024
 _MAX_SMALL = 8 * 1024 * 1024
 # How long a finished stream's connection is given to come to its end, so that it can be used again.
 _LINGER = 0.25
+# What a kept connection raises whose other end is gone, closed or reset; a new one that can't be made is none of these.
+_GONE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 
 
 class UpstreamRequest(NamedTuple):
@@ -179,13 +181,18 @@ class HttpUpstream:
         self._via = via
         self._refusal = refusal
         self._session: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None  # keeps no connection
 
     async def open(self) -> None:
         # asyncio sets 256 kB aside for each TLS connection: 125 MB for 500 streams that say a word now and then.
         sslproto.SSLProtocol.max_size = 8 * 1024
-        self._session = aiohttp.ClientSession(
+        self._session = self._new_session(keepalive_timeout=90)
+        self._fresh = self._new_session(force_close=True)
+
+    def _new_session(self, **kept: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             # No limit of our own: the providers' limits are what counts.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=90, ttl_dns_cache=60, socket_factory=self._dial),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=self._dial, **kept),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
@@ -197,28 +204,34 @@ class HttpUpstream:
         )
 
     async def send(self, request: UpstreamRequest) -> Answer:
-        if self._session is None:
+        async def post(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
+            return await session.post(
+                request.url,
+                data=aiohttp.BytesPayload(request.body),
+                headers=request.headers,
+                allow_redirects=False,
+                timeout=_limits(request.connect_timeout),
+            )
+
+        return await self._answered(post)
+
+    async def _answered(
+        self, send: Callable[[aiohttp.ClientSession], Awaitable[aiohttp.ClientResponse]], *, once: bool = False
+    ) -> Answer:
+        if self._session is None or self._fresh is None:
             raise StartError("the upstream client is not open")
         with _MAPPED:
             dials = _Dials()
             _dials.set(dials)
             try:
-                response = await self._post(self._session, request)
-            except (aiohttp.ServerDisconnectedError, ConnectionError):
-                # A kept connection that the provider had closed in the meantime says nothing about the provider.
-                if dials.seen:
+                response = await send(self._session)
+            except _GONE:
+                # A kept connection that had ended in the meantime says nothing about the provider; where one has, all
+                # others may have, so the second try is over a new one.
+                if dials.seen or once:
                     raise
-                response = await self._post(self._session, request)
+                response = await send(self._fresh)
         return HttpAnswer(response, self._clock)
-
-    async def _post(self, session: aiohttp.ClientSession, request: UpstreamRequest) -> aiohttp.ClientResponse:
-        return await session.post(
-            request.url,
-            data=aiohttp.BytesPayload(request.body),
-            headers=request.headers,
-            allow_redirects=False,
-            timeout=_limits(request.connect_timeout),
-        )
 
     async def forward(
         self,
@@ -229,8 +242,6 @@ class HttpUpstream:
         connect_timeout: float,
     ) -> Answer:
         """Any request, as it is; the answer as soon as its head has come. Raises UpstreamError."""
-        if self._session is None:
-            raise StartError("the upstream client is not open")
 
         async def send(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
             return await session.request(
@@ -243,17 +254,8 @@ class HttpUpstream:
                 timeout=_limits(connect_timeout),
             )
 
-        with _MAPPED:
-            dials = _Dials()
-            _dials.set(dials)
-            try:
-                response = await send(self._session)
-            except (aiohttp.ServerDisconnectedError, ConnectionError):
-                # As above; but a body that came in pieces is gone.
-                if dials.seen or not (body is None or isinstance(body, bytes)):
-                    raise
-                response = await send(self._session)
-        return HttpAnswer(response, self._clock)
+        # A body that came in pieces is gone.
+        return await self._answered(send, once=not (body is None or isinstance(body, bytes)))
 
     def _dial(self, address: aiohttp.AddrInfoType) -> socket.socket:
         dials = _dials.get()
@@ -270,9 +272,15 @@ class HttpUpstream:
         if self._session is None:
             raise StartError("the upstream client is not open")
         with _MAPPED:
-            limit = aiohttp.ClientTimeout(total=timeout)
-            async with self._session.get(url, headers=headers, allow_redirects=False, timeout=limit) as response:
-                return response.status, await HttpAnswer(response, self._clock).read(_MAX_SMALL)
+            # A connection has a little less time than the whole, so that it is known what there was none of.
+            limit = aiohttp.ClientTimeout(total=timeout, sock_connect=0.95 * timeout)
+            try:
+                async with self._session.get(url, headers=headers, allow_redirects=False, timeout=limit) as response:
+                    return response.status, await HttpAnswer(response, self._clock).read(_MAX_SMALL)
+            except aiohttp.ConnectionTimeoutError:
+                raise
+            except TimeoutError as error:
+                raise UpstreamError("no answer within the time-out") from error
 
     async def warm(self, url: str, connect_timeout: float) -> None:
         """See that a connection to that host is kept, making one if there is none. Raises UpstreamError."""
@@ -284,6 +292,7 @@ class HttpUpstream:
             (await self._session.connector.connect(whereto, [], _limits(connect_timeout))).release()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._fresh):
+            if session is not None:
+                await session.close()
+        self._session = self._fresh = None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from chain429.errors import UpstreamError
 from chain429.store.records import RequestRecord
 from chain429.upstream import UpstreamRequest
 
@@ -119,7 +120,9 @@ class FakeAnswer:
         body = b""
         while chunk := await self.chunk():
             body += chunk
-        return body[:limit]
+        if len(body) > limit:
+            raise UpstreamError(f"its answer is larger than {limit} bytes")
+        return body
 
     async def finish(self) -> None:
         self.finished = True

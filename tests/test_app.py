@@ -97,6 +97,20 @@ async def test_without_anything_the_simulator_answers_and_the_banner_says_so(
         await again.stop()
 
 
+async def test_a_key_that_can_not_be_used_is_named_where_the_simulator_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), "CLOUDFLARE_API_TOKEN": "one"}
+    app = await launch(options(tmp_path), environ, FakeClock(), Redactor())
+    try:
+        text = banner(app, None)
+        assert "no configuration file and no provider's key that can be used was found" in text
+        assert "\n  CLOUDFLARE_API_TOKEN is not used: set CLOUDFLARE_ACCOUNT_ID too.\n" in text
+    finally:
+        await app.stop()
+
+
 async def test_a_taken_port_is_one_clear_line_and_leaves_nothing_open(tmp_path: Path) -> None:
     app = await start(tmp_path)
     assert app.api

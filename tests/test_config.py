@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain429.catalog import presets
-from chain429.config import Config, Timeouts, from_environment, is_loopback, load, parse
+from chain429.config import Config, Timeouts, from_environment, is_loopback, load, parse, unused_keys
 from chain429.errors import ConfigError, StoreError
 from chain429.routing.chain import Cost, Limit, Strategy
 from chain429.routing.fit import UNKNOWN, Capabilities
@@ -128,6 +128,8 @@ RESOLVING = """
         ("claude[1m]-x", "fast"),
         ("claude1-x", None),
         ("groq/", None),
+        ("groq/x\n500 forged", None),
+        ("groq/\ud800", None),
         ("other/model", None),
         ("", None),
         ("*", None),
@@ -402,6 +404,33 @@ def test_every_fault_is_told_at_once() -> None:
     ]
 
 
+def test_what_lacks_a_member_and_a_wrong_item_hide_no_other_fault() -> None:
+    assert faults("""\
+        providers:
+          groq: {keys: [env:NOT_SET, 5, {key: env:A1, rpm: x}, {rpm: 1}, env:NEITHER]}
+          x: {preset: groq, keys: {rpm: 1}}
+        chains: {default: [cerebas/x, 5, grok/x, [groq/m, 6]]}
+        aliases: {gpt-4o: nowhere}
+        prices: {"groq/*": {input: 1}}
+        tokens: [5, env:NOPE]
+    """) == [
+        "2: providers.groq.keys.1: a reference such as env:NAME was expected, or {key: env:NAME, ...}",
+        "2: providers.groq.keys.2.rpm: must be a whole number (it is 'x')",
+        "2: providers.groq.keys.3.key: is needed",
+        "2: providers.groq.keys.0: the environment variable NOT_SET is not set",
+        "2: providers.groq.keys.4: the environment variable NEITHER is not set",
+        "3: providers.x.keys.0.key: is needed",
+        "4: chains.default.1: 'provider/model' was expected, or a list of these for targets of equal rank (it is 5)",
+        "4: chains.default.3: 'provider/model' was expected, or a list of these for targets of equal rank",
+        "4: chains.default.0: 'cerebas/x': no provider is named 'cerebas'; there are: groq, x",
+        "4: chains.default.2: 'grok/x': no provider is named 'grok': did you mean 'groq'?",
+        "5: aliases.gpt-4o: no chain is named 'nowhere'; there are: default",
+        "6: prices.groq/*.output: is needed",
+        "7: tokens.0: must be text; put it in quotes",
+        "7: tokens.1: the environment variable NOPE is not set",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -420,6 +449,9 @@ def test_every_fault_is_told_at_once() -> None:
         (SMALL + "aliases: {a: on}", "3: aliases.a: must be text; put it in quotes (it is true)"),
         (SMALL + "strict: maybe", "3: strict: must be true or false (it is 'maybe')"),
         (SMALL + "max_body: 1", "3: max_body: must be at least 1024 (it is 1)"),
+        (SMALL + "patience: 301", "3: patience: must be at most 300 (it is 301)"),
+        (SMALL + "log: {body_limit: 1048577}", "3: log.body_limit: must be at most 1048576 (it is 1048577)"),
+        (SMALL + "log: {format: xml}", "3: log.format: must be 'text' or 'json' (it is 'xml')"),
         (SMALL + "breaker: {failures: 1.5}", "3: breaker.failures: must be a whole number"),
         (SMALL + "timeouts: {idle: .nan}", "3: timeouts.idle: must be"),
         (SMALL + "tokens: [env:NOPE]", "3: tokens.0: the environment variable NOPE is not set"),
@@ -469,6 +501,8 @@ def test_every_fault_is_told_at_once() -> None:
         (providers("{preset: groq, keys: [env:A1, env:A1]}"), "2: providers.x.keys.1: is there twice"),
         (providers("{preset: groq, keys: [env: A1]}"), "2: providers.x.keys.0: a reference has no space after"),
         (providers("{base_url: 'https://a.b/v1/chat/completions'}"), "2: providers.x.base_url: leave '/chat/compl"),
+        (providers("{base_url: 'http://a.b:x'}"), "2: providers.x.base_url: a URL such as"),
+        (providers("{base_url: 'http://[::1'}"), "2: providers.x.base_url: a URL such as"),
         (providers("{base_url: 'https://{name}.b/v1'}"), "2: providers.x.variables.name: is needed for its URL"),
         (
             "providers: {groq: , mistral: {enabled: false}}\nchains: {default: [groq/m]}\naliases: {a: mistral/m}",
@@ -487,8 +521,8 @@ def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
     path = tmp_path / "chain429.yaml"
     with pytest.raises(ConfigError, match="can't be read: No such file"):
         load(path, {})
-    path.write_bytes(b"providers: \xff")
-    with pytest.raises(ConfigError, match="can't be read: it is not UTF-8"):
+    path.write_bytes(b"providers:\n  gr\xc3\xb6q: \xff")
+    with pytest.raises(ConfigError, match=r"chain429\.yaml:2: can't be read: it is not UTF-8"):
         load(path, {})
 
 
@@ -548,6 +582,38 @@ def test_either_name_of_a_key_will_do_and_the_usual_one_goes_first() -> None:
     assert found({"CLOUDFLARE_API_TOKEN": "one", "CLOUDFLARE_ACCOUNT_ID": "a"}) == ["cloudflare/CLOUDFLARE_API_TOKEN"]
     assert found({"GROQ_API_KEY": "  "}) == []
     assert found({}) == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({}, []),
+        ({"CLOUDFLARE_ACCOUNT_ID": "a", "LLM7_API_KEY": " ", "CHUTES_API_KEY": "c429_token"}, []),
+        ({"CLOUDFLARE_API_TOKEN": "one", "CLOUDFLARE_ACCOUNT_ID": "a"}, []),
+        (
+            {"CLOUDFLARE_API_TOKEN": "one", "CLOUDFLARE_ACCOUNT_ID": " ", "LLM7_API_KEY": "two"},
+            [
+                "CLOUDFLARE_API_TOKEN is not used: set CLOUDFLARE_ACCOUNT_ID too",
+                "LLM7_API_KEY is not used: LLM7 has no models by default, name some in chain429.yaml",
+            ],
+        ),
+    ],
+)
+def test_keys_that_make_no_chain_are_named_with_what_is_missing(environ: Mapping[str, str], words: list[str]) -> None:
+    assert list(unused_keys(environ)) == words
+    config = from_environment({**environ, "GROQ_API_KEY": "k-groq"})
+    assert config
+    assert list(config.warnings) == words
+
+
+def test_what_is_wrong_with_a_key_in_the_environment_is_told_by_its_variable() -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_environment({"GOOGLE_API_KEY": "a b", "CLOUDFLARE_API_TOKEN": "one", "CLOUDFLARE_ACCOUNT_ID": "a/b"})
+    assert sorted(map(str, caught.value.faults)) == [
+        "keys in the environment: CLOUDFLARE_ACCOUNT_ID: becomes a part of the URL: letters, digits, '.', '_' and '-' "
+        "only",
+        "keys in the environment: GOOGLE_API_KEY: the key has spaces or characters that no HTTP header can carry",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,13 @@ def test_a_page_without_markers_stays_as_it_is_and_a_bar_in_a_cell_opens_no_colu
 
 ENVIRON = {
     name: f"value-of-{name.lower()}"
-    for name in (*re.findall(r"env:(\w+)", EXAMPLE), "GROQ_API_KEY", "CEREBRAS_API_KEY", "OPENROUTER_API_KEY", "SIM_KEY")
+    for name in (
+        *re.findall(r"env:(\w+)", EXAMPLE),
+        "GROQ_API_KEY",
+        "CEREBRAS_API_KEY",
+        "OPENROUTER_API_KEY",
+        "SIM_KEY",
+    )
 }
 
 

@@ -537,6 +537,23 @@ async def test_a_header_without_a_window_is_the_size_of_the_limit_that_refused()
     assert [(limit.window, limit.limit, limit.left) for limit in reported] == [("day", 50, 0)]
 
 
+async def test_what_a_provider_claims_to_have_counted_is_believed_within_reason() -> None:
+    claims = ANSWER.replace(b'"prompt_tokens":3', b'"prompt_tokens":1' + b"0" * 400)
+    text = CONFIG.replace("https://a.test/v1,", "https://a.test/v1, limits: {tpm: 100000},")
+    world = World({"a": [ok(claims), ok()], "b": [ok()]}, text)
+    await world.run()
+    await world.run()
+    assert world.asked() == ["a", "a"]
+    assert world.records.last.tokens_in == 3
+    assert world.ledger.leased() == 0
+
+
+async def test_a_refusal_as_long_as_a_book_is_still_one() -> None:
+    world = World({"a": [error(429, TOO_MANY[:-1] + b" " * 300_000 + b"}", retry_after="7")], "b": [ok()]})
+    await world.run()
+    assert world.outcomes() == ["a rate_limited", "b served"]
+
+
 async def test_one_refused_key_never_benches_its_sibling() -> None:
     world = World({"a": [error(401), ok()], "b": [ok()]}, POOL)
     await world.run()
@@ -628,6 +645,12 @@ async def test_exhaustion_by_limits_is_an_honest_429() -> None:
     again = await world.run()
     assert again.status == 429
     assert world.asked() == ["a", "b", "c", "c"]
+
+
+async def test_where_a_target_may_be_asked_again_at_once_clients_are_told_to() -> None:
+    reply = await World({"a": [error(500)]}).run("alone")
+    assert (reply.status, reply.headers["retry-after"]) == (502, "1")
+    assert "x-should-retry" not in reply.headers
 
 
 async def test_edge_06_retry_after_is_held_to_what_clients_stand() -> None:
@@ -782,6 +805,43 @@ async def test_if_all_reject_the_first_rejection_goes_back() -> None:
     found = error_of(reply)
     assert found["param"] == "tools"
     assert "Bad tool" in str(found["message"])
+
+
+async def test_a_cut_after_the_end_is_the_end_of_an_answer_that_was_whole() -> None:
+    usage = b'data: {"choices":[],"usa'
+    world = World({"a": [stream(WORD, FINISH, usage, Cut("its answer was cut short"))]})
+    assert await drain(await world.run(stream=True)) == WORD + FINISH + DONE
+    assert world.records.last.outcome == "served"
+
+
+async def test_whoever_waits_is_served_as_soon_as_the_configuration_gives_room() -> None:
+    text = """
+patience: 60
+providers: {{a: {{base_url: https://a.test/v1, keys: [{{key: env:A, rpm: {rpm}}}]}}}}
+chains: {{default: [a/big]}}
+"""
+    world = World({"a": [ok()]}, text.format(rpm=1))
+    await world.run()
+    waiting = asyncio.create_task(world.run())
+    await settle()
+    config = parse(text.format(rpm=9), ENVIRON)
+    world.ledger.configure(config.breaker, config.providers.values())
+    world.engine.adopt(config)
+    await settle()
+    assert waiting.done()
+    assert (await waiting).status == 200
+
+
+async def test_a_provider_that_had_no_time_left_is_not_to_blame() -> None:
+    world = World({"a": [HANG], "b": [HANG]}, CONFIG + "timeouts: {first_event: 60, answer: 60, deadline: 61}\n")
+    for _ in range(3):
+        asked = asyncio.create_task(world.run())
+        await world.clock.advance(60)
+        await world.clock.advance(1)
+        assert (await asked).status == 504
+        world.ledger.reset_breaker("a")
+    assert world.records.last.attempts[-1].provider == "b"
+    assert world.ledger.breaker("b").until is None
 
 
 async def test_the_deadline_ends_the_search() -> None:

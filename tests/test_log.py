@@ -70,6 +70,50 @@ def test_a_request_is_a_line_that_says_when_it_ended() -> None:
     ]
 
 
+REFUSED = SERVED._replace(
+    chain="",
+    model_asked="",
+    provider=None,
+    status=400,
+    outcome="refused",
+    streamed=False,
+    tokens_in=None,
+    latency=0.0,
+    first_token=None,
+    error="the body is empty",
+    attempts=(),
+)
+CANCELLED = REFUSED._replace(chain="raw", model_asked="raw", status=499, outcome="cancelled", error="the client left")
+LIMITED = AttemptRecord("groq", "gpt-oss", "groq/1", "rate_limited", 429, "wait\nfor 2 s", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (REFUSED, "400 -> refused 0.00s [req_1] | the body is empty"),
+        (REFUSED._replace(model_asked="gpt-9"), "400 gpt-9 -> refused 0.00s [req_1] | the body is empty"),
+        (REFUSED._replace(error="no\n\x1b[2J honour"), "400 -> refused 0.00s [req_1] | no ?[2J [redacted]"),
+        (REFUSED._replace(error="a " * 149 + "honour b"), f"400 -> refused 0.00s [req_1] | {'a ' * 148}a …"),
+        (CANCELLED, "499 raw -> cancelled 0.00s [req_1] | the client left"),
+        (
+            CANCELLED._replace(attempts=(LIMITED,)),
+            "499 raw -> cancelled 0.00s [req_1] | groq/gpt-oss rate_limited: wait?for 2 s",
+        ),
+        (
+            CANCELLED._replace(status=500, outcome="failed", error="a fault", attempts=(LIMITED,)),
+            "500 raw -> failed 0.00s [req_1] | groq/gpt-oss rate_limited: wait?for 2 s | a fault",
+        ),
+        (
+            SERVED._replace(outcome="broken", error="it broke off", attempts=(LIMITED,)),
+            f"{WORDS.removesuffix('[req_1]')}broken [req_1] | groq/gpt-oss rate_limited: wait?for 2 s",
+        ),
+    ],
+)
+def test_a_line_says_once_what_came_of_a_request_and_why(record: RequestRecord, words: str) -> None:
+    (told,) = written(record, redact=Redactor(["honour"]))
+    assert told == f"{clock_time(record.at + record.latency)} {words}"
+
+
 def test_secrets_and_forged_lines_stay_out() -> None:
     record = SERVED._replace(model_asked="x\n12:00:00 200 forged sk-0123456789abcdef \x1b[2J honour")
     (told,) = written(record, redact=Redactor(["honour"]))

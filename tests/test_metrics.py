@@ -44,7 +44,7 @@ class Log:
 
 async def scraped(*records: RequestRecord, accept: str = "") -> dict[str, float]:
     """Each sample as ``name{label=value}`` without the prefix, labels in their order in the alphabet."""
-    tally = Tally(lambda: CONFIG)
+    tally = Tally(lambda: CONFIG, lambda words: words.replace("sk-secret", "[redacted]"))
     tally.count(records)
     metrics = Metrics(tally, lambda now: STATUS, lambda: {("groq", "m"): 3}, Log(), FakeClock(NOON))
     body, kind = await metrics.scrape(accept)
@@ -117,6 +117,15 @@ async def test_how_everything_stands_is_found_out_at_the_scrape(accept: str) -> 
         "healthy{}": 0,
         "start_time_seconds{}": NOON - 60,
         "build_info{version=0.1.0}": 1,
+    }
+
+
+async def test_a_model_that_a_client_made_up_is_a_label_without_a_key_in_it() -> None:
+    attempts = [AttemptRecord("groq", model, "groq/KEY", "gone", 404, "", 0.1) for model in ("sk-secret", "\ud800")]
+    found = await scraped(SERVED._replace(attempts=tuple(attempts)))
+    assert of(found, "attempts_total") == {
+        "attempts_total{model=[redacted],outcome=gone,provider=groq}": 1,
+        "attempts_total{model=?,outcome=gone,provider=groq}": 1,
     }
 
 

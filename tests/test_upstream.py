@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from chain429.upstream import HttpUpstream, UpstreamRequest
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 CLOSE = b""
+RESET = b"reset"
 
 
 class Server:
@@ -36,6 +38,9 @@ class Server:
                 break
             self.asked[number] += 1
             if answer == CLOSE:
+                break
+            if answer == RESET:
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 break
             writer.write(answer)
         writer.close()
@@ -92,6 +97,19 @@ async def test_a_kept_connection_that_was_closed_is_no_failure() -> None:
     async with served([OK, CLOSE], [OK]) as (server, upstream):
         assert [await ask(server, upstream) for _ in range(2)] == [b"ok"] * 2
         assert server.asked == [2, 1]
+
+
+async def test_a_kept_connection_that_was_reset_is_no_failure() -> None:
+    async with served([OK, RESET], [OK]) as (server, upstream):
+        assert [await ask(server, upstream) for _ in range(2)] == [b"ok"] * 2
+        assert server.asked == [2, 1]
+
+
+async def test_where_one_kept_connection_was_closed_no_other_is_tried() -> None:
+    async with served([OK, CLOSE], [OK, CLOSE], [OK]) as (server, upstream):
+        await asyncio.gather(ask(server, upstream), ask(server, upstream))
+        assert await ask(server, upstream) == b"ok"
+        assert sorted(server.asked) == [1, 1, 2]
 
 
 async def test_a_new_connection_that_is_closed_is_one_and_nothing_is_sent_twice() -> None:
@@ -192,6 +210,12 @@ async def test_a_get_does_not_read_without_end_nor_take_a_part_for_the_whole() -
         await got(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", *[b"x" * 1_000_000] * 9)
     with pytest.raises(Cut):
         await got(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", b"[1,2")
+
+
+async def test_a_get_that_is_taken_and_never_answered_is_no_missing_connection() -> None:
+    async with served([OK]) as (server, upstream):
+        with pytest.raises(UpstreamError, match="no answer within the time-out"):
+            await upstream.get(f"http://127.0.0.1:{server.port}/v1/models", {}, 0.2)
 
 
 async def test_a_get_goes_nowhere_else() -> None:

@@ -31,9 +31,14 @@ def check(config: Path | None) -> None:
         return
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{found.source}: {len(found.providers)} providers, {len(found.chains)} chains: no fault found")
+    size = f"{_counted(len(found.providers), 'provider')}, {_counted(len(found.chains), 'chain')}"
+    click.echo(f"{found.source}: {size}: no fault found")
     good = run(lambda: _check(found))
     sys.exit(0 if good else 1)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 async def _check(config: Config) -> bool:

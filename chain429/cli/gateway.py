@@ -58,6 +58,6 @@ async def _get(gateway: str, url: str, token: str) -> tuple[int, bytes]:
     except ConnectFailed:
         raise NoGateway(f"no gateway answers at {gateway} any more; 'chain429 serve' starts one") from None
     except UpstreamError as error:
-        raise Failed(f"what answers at {gateway} is no gateway: {error}") from None
+        raise Failed(f"{gateway} does not answer as a gateway does: {error}") from None
     finally:
         await upstream.close()

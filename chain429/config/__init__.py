@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from chain429.config.build import credential_ids, is_loopback
 from chain429.config.checking import check_data
-from chain429.config.load import from_environment, load, parse
+from chain429.config.load import from_environment, load, parse, unused_keys
 from chain429.config.schema import (
     BreakerFile,
     ChainFile,
@@ -47,4 +47,5 @@ __all__ = [
     "is_loopback",
     "load",
     "parse",
+    "unused_keys",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +23,9 @@ from chain429.config.schema import (
     TimeoutsFile,
 )
 
+# In place of a wrong item of a list. What is said of it then is not told, for its place is spoilt.
+_STAND_IN = "?"
+
 
 def validate(data: Any, places: Places) -> ConfigFile:
     """The checked file. Where it has faults, the rest of it, so that more can be found; they are in ``places``."""
@@ -40,7 +42,8 @@ def validate(data: Any, places: Places) -> ConfigFile:
             spoilt += [(*place[:-1], name) for name in (place[-1], *meant)]
             places.fault(f"is not a known key{near(str(place[-1]), known)}", *place)
         else:
-            spoilt.append(place)
+            # What lacks something can only be left out as a whole.
+            spoilt.append(place[:-1] if item["type"] == "missing" else place)
             places.fault(_words(item), *place)
     places.spoil(*spoilt)
     for place in spoilt:
@@ -69,18 +72,23 @@ def _as_written(place: Where, data: Any) -> Where:
 
 
 def _leave_out(data: Any, place: Where) -> None:
-    """Take out what stands there; a list as a whole, so that no other item changes its place. A provider or a chain is
-    only emptied, for others refer to it."""
-    names = list(itertools.takewhile(lambda part: isinstance(part, str), place))
-    for name in names[:-1]:
-        if not isinstance(data, dict):
-            return
-        data = data.get(name)
-    if isinstance(data, dict) and names and names[-1] in data:
-        if len(names) == 2 and names[0] in ("providers", "chains"):
-            data[names[-1]] = None
-        else:
-            del data[names[-1]]
+    """Take out what stands there, or what it would be a part of. Nothing else changes its place: in a list a text takes
+    its own, as every list here may have texts; and a provider or a chain is only emptied, for others refer to it."""
+    held: Any = None
+    for depth, part in enumerate(place):
+        if isinstance(data, dict) and isinstance(part, str):
+            if part not in data:
+                return
+        elif not (isinstance(data, list) and isinstance(part, int)):
+            place = place[:depth]
+            break
+        held, data = data, data[part]
+    if len(place) == 2 and place[0] in ("providers", "chains"):
+        held[place[1]] = None
+    elif isinstance(held, dict):
+        del held[place[-1]]
+    elif held is not None:
+        held[place[-1]] = _STAND_IN
 
 
 def _section(place: Where) -> type[BaseModel]:
@@ -131,7 +139,9 @@ def _words(item: Mapping[str, Any]) -> str:
             words = f"must be more than {context['gt']:g}"
         case "greater_than_equal":
             words = f"must be at least {context['ge']:g}"
-        case "enum":
+        case "less_than_equal":
+            words = f"must be at most {context['le']:.15g}"
+        case "enum" | "literal_error":
             words = f"must be {context['expected']}"
         case _:
             words = item["msg"].removeprefix("Value error, ")

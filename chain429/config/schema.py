@@ -14,6 +14,7 @@ from chain429.routing.chain import Strategy
 VIRTUAL_HOST = "chain429.internal"
 REFERENCES = {"env", "file", "secret"}
 VARIABLE = re.compile(r"\{(\w+)\}")
+_NO_URL = "a URL such as https://api.example.com/v1 was expected"
 
 
 def _address(value: str) -> str:
@@ -25,12 +26,16 @@ def _address(value: str) -> str:
 
 def _http_url(value: str) -> str:
     filled = VARIABLE.sub("0", value)
-    parts = urlsplit(filled)
+    try:
+        parts = urlsplit(filled)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_NO_URL) from None
     if parts.username or parts.password:
         raise ValueError("a key does not belong in the URL: put it under 'keys'")
     if parts.scheme not in ("http", "https") or not parts.hostname or not re.fullmatch(r"[^\s{}?#]+", filled):
-        raise ValueError("a URL such as https://api.example.com/v1 was expected")
-    if parts.port == 0:
+        raise ValueError(_NO_URL)
+    if port == 0:
         raise ValueError("there is no port 0")
     if parts.path.rstrip("/").endswith("/chat/completions"):
         raise ValueError("leave '/chat/completions' off: it is added to the base URL")

@@ -174,7 +174,8 @@ class Config:
 
     def _pinned(self, name: str) -> Chain | None:
         provider, _, model = name.partition("/")
-        if provider not in self.providers or not model:
+        # What can't be printed (a line's end, half of a character pair) is no model's name.
+        if provider not in self.providers or not model or not model.isprintable():
             return None
         passing = provider if self.passing and self.providers[provider].passing else ""
         return Chain(name, ((Entry.of(self.providers[provider], model),),), self.affinity, passing)

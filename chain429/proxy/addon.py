@@ -31,7 +31,7 @@ from chain429.proxy.attempts import Attempts
 from chain429.proxy.commands import Commands
 from chain429.proxy.fence import Fence
 from chain429.proxy.host import addon, options_error, set_options, show_comments, take_deferred
-from chain429.proxy.relay import INSPECT, Relay, inspected
+from chain429.proxy.relay import INSPECT, Relay, inspected, wrong_inspect
 from chain429.proxy.steering import Gateway, Steering
 from chain429.redact import Redactor
 
@@ -96,9 +96,11 @@ class Addon:
             set_options(listen_host=listening.LOOPBACK)
 
     def configure(self, updated: set[str]) -> None:
-        """At the start ``running`` reads the options. Later a configuration that can't be used is an OptionsError."""
+        """At the start ``running`` reads the options. Later a value that can't be used is an OptionsError."""
         if self.app is None:
             return
+        if "chain429_inspect" in updated and (wrong := wrong_inspect()):
+            raise options_error(wrong)
         if "chain429_debug" in updated:
             logging.getLogger("chain429").setLevel(logging.DEBUG if ctx.options.chain429_debug else logging.INFO)
         if "chain429_config" in updated:
@@ -135,6 +137,7 @@ class Addon:
             self.wrong = self.wrong or str(error)
         if _version(VERSION) < _SAFE_VERSION:
             _log.warning("mitmproxy %s lacks security fixes that later ones have: use Python 3.12 or newer", VERSION)
+        self.wrong = self.wrong or wrong_inspect()
         try:
             if self.wrong:
                 raise StartError(self.wrong)

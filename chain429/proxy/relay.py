@@ -96,6 +96,12 @@ def _offers_http2(data: bytes) -> bool:
     return hello is None or b"h2" in hello.alpn_protocols
 
 
+def wrong_inspect() -> str | None:
+    """What is wrong with ``chain429_inspect``: mitmproxy takes any text, whatever choices an option has."""
+    told = ctx.options.chain429_inspect
+    return None if told in INSPECT else f"chain429_inspect is {told!r}; it can be {', '.join(INSPECT)}"
+
+
 def inspected() -> bool:
     """Whether requests must go over the HTTP layer, as flows: by ``chain429_inspect``, else where somebody looks."""
     told = ctx.options.chain429_inspect

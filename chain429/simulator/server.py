@@ -6,6 +6,7 @@ Each provider has its own URL shape below its name: ``/groq/openai/v1/chat/compl
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import struct
@@ -115,7 +116,8 @@ class Simulator:
             await web.TCPSite(runner, self._host, self._port).start()
         except OSError as error:
             await runner.cleanup()
-            raise StartError(f"the simulator can't listen on {self._host}:{self._port}: {error.strerror}") from error
+            reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
+            raise StartError(f"the simulator can't listen on {self._host}:{self._port}: {reason}") from error
         self._runner = runner
         self._stopping = False
         self._port = runner.addresses[0][1]

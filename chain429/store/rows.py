@@ -31,6 +31,8 @@ class Rows:
         The transaction holds the write lock already, so that nobody else takes the numbers.
         """
         insert_request, insert_attempt, insert_body = _inserts()
+        names: dict[str, str] = {}
+        batch = [(self._named(record, names), costs) for record, costs in batch]
         (last,) = connection.execute('SELECT coalesce(max("number"), 0) FROM "request"').fetchone()
         numbered = list(enumerate(batch, last + 1))
         connection.executemany(insert_request, [self._request(number, *one) for number, one in numbered])
@@ -50,6 +52,23 @@ class Rows:
         words = self._redact(words)[:longest]
         # JSON may carry lone surrogates, which SQLite can't store.
         return words if words.isascii() else words.encode("utf-8", "replace").decode("utf-8")
+
+    def _named(self, record: RequestRecord, names: dict[str, str]) -> RequestRecord:
+        """The record with its names as they are kept, for clients choose those of models; ``names`` are those seen."""
+
+        def name(words: str) -> str:
+            found = names.get(words)
+            if found is None:
+                found = names[words] = self.text(words, _LONGEST_NAME)
+            return found
+
+        chain, model = name(record.chain), record.model and name(record.model)
+        attempts = record.attempts
+        if any(name(attempt.model) != attempt.model for attempt in attempts):
+            attempts = tuple(attempt._replace(model=name(attempt.model)) for attempt in attempts)
+        if (chain, model, attempts) == (record.chain, record.model, record.attempts):
+            return record
+        return record._replace(chain=chain, model=model, attempts=attempts)
 
     def _request(self, number: int, record: RequestRecord, costs: Costs) -> tuple[_Value, ...]:
         return (

@@ -228,13 +228,30 @@ class Store:
         """
         problem = self._problem
         if batch:
-            problem = self._try_one(lambda: self._write(batch), lambda error: self._give_up(batch, error))
+            problem = self._try_batch(batch)
             if problem is None:
-                batch.clear()
+                # Apart from that: what was written must not be written again.
+                problem = self._try_one(self._prune, lambda error: None)
         if kept and not batch:
             problem = self._try_one(lambda: self._write_kept(kept), self._give_up_kept)
             if problem is None:
                 kept.clear()
+        return problem
+
+    def _try_batch(self, batch: list[RequestRecord]) -> str | None:
+        """Write all of ``batch``, and empty it; where it can't be, each by itself, so that only what is at fault is
+        lost. What is wrong with the disk, if that is to be tried again."""
+        refused: list[BaseException] = []
+        problem = self._try_one(lambda: self._write(batch), refused.append)
+        if refused and len(batch) > 1:
+            while batch and problem is None:
+                problem = self._try_batch(batch[:1])
+                if problem is None:
+                    del batch[0]
+        elif problem is None:
+            if refused:
+                self._give_up(batch, refused[0])
+            batch.clear()
         return problem
 
     def _try_one(self, write: Callable[[], None], give_up: Callable[[BaseException], None]) -> str | None:
@@ -302,12 +319,11 @@ class Store:
         # The write lock comes first: whoever has read could not wait for it.
         with database.atomic("IMMEDIATE"):
             self._rows.add(connection_of(database), [(record, self.price(record)) for record in batch])
-        self._prune(database)
 
-    def _prune(self, database: SqliteDatabase) -> None:
+    def _prune(self) -> None:
         """Take away what is too old, or too much, a bite at a time."""
         now = self._clock.now()
-        if not 0 <= now - self._pruned_at < _PRUNE_SECONDS and not prune(database, self.retention, now):
+        if not 0 <= now - self._pruned_at < _PRUNE_SECONDS and not prune(self._connect(), self.retention, now):
             self._pruned_at = now
 
     def _connect(self, *, whole: bool = True) -> SqliteDatabase:

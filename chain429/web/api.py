@@ -6,12 +6,12 @@ plain handler, no routes or middlewares: this is the hot path.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime
 import functools
 import json
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -30,6 +30,7 @@ from chain429.store.bodies import Bodies
 from chain429.store.records import Recorder, RequestRecord
 from chain429.web.auth import Doors, Peer
 from chain429.web.covered import Origin
+from chain429.web.server import new_id
 from chain429.web.through import Body, Passage, Through, undecoded
 from chain429.wire import cursor
 from chain429.wire.chat import CHAT
@@ -66,6 +67,8 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _ENDS = frozenset({"invalid_body", "invalid_transfer_encoding", "unsupported_encoding"})
 # How long a client may take to send its body.
 _BODY_SECONDS = 120
+# How long it may leave unread what it is sent, while the provider's connection and the target's place are held for it.
+_UNREAD_SECONDS = 120
 _LONGEST_PATIENCE = 300.0
 
 
@@ -99,7 +102,7 @@ class Api:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         started, at = self._clock.monotonic(), self._clock.now()
         given = request.headers.get("x-request-id", "")
-        identifier = given if _REQUEST_ID.fullmatch(given) else "req_" + os.urandom(12).hex()
+        identifier = given if _REQUEST_ID.fullmatch(given) else new_id()
         path = normalise(request.path)
         method = request.method
         config = self._config()
@@ -116,6 +119,9 @@ class Api:
                 f"'Authorization: Bearer …' or 'x-api-key: …'; {self._token_hint}."
             )
             problem = Problem(401, message, "authentication_error", "invalid_api_key")
+            if path in _DIALECTS:
+                error = RequestError("The client token is missing or wrong.", status=401, code="invalid_api_key")
+                self._recorder.record(self._refused(identifier, _DIALECTS[path], None, "unknown", at, started, error))
             headers = {"x-should-retry": "false", "www-authenticate": "Bearer"}
             return self._problem(_spoken(request, path), problem, identifier, headers)
         dialect = _DIALECTS.get(path)
@@ -208,6 +214,11 @@ class Api:
         except RequestError as error:
             self._recorder.record(self._refused(identifier, dialect, parsed, client, at, started, error, bodies))
             return self._wrong(dialect, error, identifier)
+        except (asyncio.CancelledError, ConnectionError):
+            left = RequestError("The client left while it sent its request.", status=499)
+            record = self._refused(identifier, dialect, None, client, at, started, left)
+            self._recorder.record(record._replace(outcome="cancelled"))
+            raise
         if isinstance(parsed, MessagesRequest) and parsed.max_tokens == 0:
             kind = "text/event-stream; charset=utf-8" if parsed.stream else "application/json"
             headers = {"content-type": kind, "x-request-id": identifier, "request-id": identifier}
@@ -258,7 +269,16 @@ class Api:
         try:
             await response.prepare(request)
             while piece := await stream.next():
-                await response.write(piece)
+                transport = request.transport
+                if transport is None or not transport.get_write_buffer_size():
+                    await response.write(piece)
+                    continue
+                try:
+                    async with self._clock.timeout(_UNREAD_SECONDS):
+                        await response.write(piece)
+                except TimeoutError:
+                    transport.abort()
+                    raise ConnectionResetError("the client does not read") from None
             await response.write_eof()
         except ConnectionError:
             # The client has left; the stream's end says so in the log.
@@ -336,7 +356,7 @@ class Api:
         at: float,
         started: float,
         error: RequestError,
-        bodies: Bodies | None,
+        bodies: Bodies | None = None,
     ) -> RequestRecord:
         return RequestRecord(
             id=identifier,

@@ -117,12 +117,19 @@ def _tokens(headers: Mapping[str, str]) -> Iterable[str]:
 
 
 def kept_token(path: Path, prefix: str) -> tuple[str, bool]:
-    """The token that ``path`` keeps, and whether it was made just now. Raises StartError where it can't be kept."""
+    """The token that ``path`` keeps, and whether it was made just now: where there is no file, or nothing in it.
+
+    Raises StartError where it can't be kept, and for what no header and no shell takes as one word."""
     try:
         try:
-            token = path.read_text(encoding="ascii").strip()
-            if token:
+            token = path.read_bytes().strip().decode("latin-1")
+            if token and all("!" <= letter <= "~" for letter in token):
                 return token, False
+            if token:
+                raise StartError(
+                    f"the token in {path} must be one word, of ASCII that can be seen: "
+                    "mend it, or delete the file to get a new one"
+                )
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         token = prefix + secrets.token_urlsafe(24)
@@ -131,7 +138,5 @@ def kept_token(path: Path, prefix: str) -> tuple[str, bool]:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(token + "\n")
         return token, True
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(
-            f"the token file {path} can't be used: {getattr(error, 'strerror', None) or 'not ASCII'}"
-        ) from error
+    except OSError as error:
+        raise StartError(f"the token file {path} can't be used: {error.strerror or error}") from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from chain429.errors import StartError
 from chain429.wire.chat import CHAT
@@ -16,6 +18,10 @@ _log = logging.getLogger("chain429.server")
 
 # Longer than any client keeps an idle connection: one that is closed just as it is used again looks like a failure.
 _KEEP_ALIVE = 120.0
+_LONGEST_PATH = 16384
+_LONGEST_HEADER = 32768
+# When it is stopped, aiohttp waits for requests under way, and then once more as long.
+_WAITS = 2
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -35,11 +41,20 @@ class _Connection(web.RequestHandler):
             _log.error("a fault in chain429 on %s %s", request.method, request.path, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
-        text = "A fault in chain429; its log says more." if status >= 500 else f"Not valid HTTP: {_first_line(message)}"
+        if isinstance(exc, LineTooLong):  # whose words quote what was sent, keys and all
+            of_path = str(exc.args[1]) == str(_LONGEST_PATH)
+            status = 414 if of_path else 431
+            what, most = ("path", _LONGEST_PATH) if of_path else ("header", _LONGEST_HEADER)
+            text = f"The request's {what} is too long: it may have {most} bytes."
+        elif status >= 500:
+            text = "A fault in chain429; its log says more."
+        else:
+            text = f"Not valid HTTP: {_first_line(message)}"
         response = web.Response(
             status=status, body=CHAT.error(Problem(status, text, code="bad_request")), content_type="application/json"
         )
         response.headers["server"] = "chain429"
+        response.headers["x-request-id"] = new_id()
         response.force_close()
         return response
 
@@ -50,7 +65,12 @@ class _Connection(web.RequestHandler):
 
 
 def _first_line(message: str | None) -> str:
-    return (message or "malformed request").strip().splitlines()[0][:200]
+    return (message or "malformed request").strip().splitlines()[0][:200].rstrip(": ")
+
+
+def new_id() -> str:
+    """The name of a request that brings none."""
+    return "req_" + os.urandom(12).hex()
 
 
 class _Server(web.Server):
@@ -79,9 +99,9 @@ class Listener:
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port, reuse_address=True).start()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter of what is no name of a host
             await runner.cleanup()
-            reason = "the port is taken" if "in use" in str(error) else (error.strerror or str(error))
+            reason = "the port is taken" if "in use" in str(error) else (getattr(error, "strerror", None) or str(error))
             raise StartError(f"{what} can't listen on {host}:{port}: {reason}") from error
         address = runner.addresses[0]
         return cls(runner, str(address[0]), int(address[1]))
@@ -104,12 +124,17 @@ def api_runner(handler: Handler, *, max_body: Callable[[], int], drain: float) -
     """A runner for the API: no routes, no access log, a client that leaves cancels its handler. ``max_body`` gives the
     most bytes that a body may have now."""
     server = _Server(
-        handler, max_body, access_log=None, keepalive_timeout=_KEEP_ALIVE, max_line_size=16384, max_field_size=32768
+        handler,
+        max_body,
+        access_log=None,
+        keepalive_timeout=_KEEP_ALIVE,
+        max_line_size=_LONGEST_PATH,
+        max_field_size=_LONGEST_HEADER,
     )
-    return web.ServerRunner(server, access_log=None, shutdown_timeout=drain)
+    return web.ServerRunner(server, access_log=None, shutdown_timeout=drain / _WAITS)
 
 
 def pages_runner(app: web.Application, *, drain: float) -> web.AppRunner:
     return web.AppRunner(
-        app, access_log=None, handler_cancellation=True, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=drain
+        app, access_log=None, handler_cancellation=True, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=drain / _WAITS
     )

@@ -26,14 +26,31 @@ class _Drop:
 DROP = _Drop()
 
 
+class _Constant(ValueError):
+    """NaN or an infinity, which Python's parser takes."""
+
+
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise _Constant(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _SCAN = _DECODER.scan_once  # type: ignore[attr-defined]
 _COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
 _MARK = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
+# What Python's parser says, by its beginning, in words for whoever wrote the body; the place follows.
+_WORDS = {
+    "Expecting value": "a value was expected",
+    "Expecting property name": "a member's name in double quotes was expected",
+    "Expecting ':'": "':' was expected",
+    "Expecting ','": "',' or a closing bracket was expected",
+    "Illegal trailing comma": "there is a comma too many",
+    "Extra data": "nothing was expected after the value",
+    "Unterminated string": "a string that is never closed begins",
+    "Invalid control character": "a control character, which must be escaped, is in a string",
+    "Invalid \\uXXXX": "\\u without four hexadecimal digits is",
+    "Invalid \\escape": "an unknown escape is",
+}
 
 
 def _skip(text: str, at: int) -> int:
@@ -66,7 +83,10 @@ def _scan(text: str) -> dict[str, tuple[int, int]]:
             colon = _COLON.match(text, at)
             if colon is None:
                 raise _missing("':'", text, at)
-            _, at = _SCAN(text, colon.end())
+            try:
+                _, at = _SCAN(text, colon.end())
+            except StopIteration as stop:
+                raise _missing("a value", text, stop.value) from None
             spans[name] = (begin, at)
             mark = _MARK.match(text, at)
             if mark is None:
@@ -75,6 +95,16 @@ def _scan(text: str) -> dict[str, tuple[int, int]]:
     if at != len(text):
         raise json.JSONDecodeError("nothing was expected after the object", text, at)
     return spans
+
+
+_CUT = "the body is not valid JSON: it ends too early"
+
+
+def _worded(error: json.JSONDecodeError) -> str:
+    if error.pos >= len(error.doc):
+        return _CUT if error.doc.strip() else "the body is empty"
+    words = next((ours for theirs, ours in _WORDS.items() if error.msg.startswith(theirs)), error.msg)
+    return f"the body is not valid JSON: {words} at line {error.lineno}, column {error.colno}"
 
 
 class Members:
@@ -108,12 +138,13 @@ class Members:
         except RecursionError as error:
             raise WireError("the body is nested too deeply") from error
         except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, column {error.colno}"
-            raise WireError(f"the body is not valid JSON: {error.msg} at {place}") from error
-        except (StopIteration, IndexError) as error:
-            raise WireError("the body is not valid JSON: it ends too early") from error
-        except ValueError as error:
+            raise WireError(_worded(error)) from error
+        except IndexError as error:
+            raise WireError(_CUT) from error
+        except _Constant as error:
             raise WireError(f"the body is not valid JSON: {error}") from error
+        except ValueError as error:
+            raise WireError("a number in the body has too many digits") from error
         raise WireError("the body must be a JSON object")
 
     def count(self, text: str) -> int:

@@ -37,12 +37,13 @@ class RescuingReader:
     Words that may become a call are held back until that is certain. What names no tool that was offered is not one.
     """
 
-    __slots__ = ("_count", "_found", "_held", "_names", "_numbers", "_reader", "_said")
+    __slots__ = ("_count", "_found", "_held", "_looked", "_names", "_numbers", "_reader", "_said")
 
     def __init__(self, reader: Reader, names: Collection[str]) -> None:
         self._reader = reader
         self._names = names
         self._held = ""
+        self._looked = 0  # up to here the held words have nothing that closes the call they begin with
         self._said = False  # whether there was anything but white space yet
         self._found = False  # whether nothing but white space has come since a call was found
         self._numbers: dict[int, int] = {}  # of calls that are where they belong
@@ -80,6 +81,7 @@ class RescuingReader:
                 return
             end, calls = certain
             text, self._held = self._held[:end], self._held[end:]
+            self._looked = 0
             for name, arguments in calls:
                 yield ToolCall(self._count, "", name)
                 yield ToolArguments(self._count, arguments)
@@ -114,13 +116,14 @@ class RescuingReader:
             waits = not last and _PART_OF_LANGUAGE.fullmatch(held, mark.end())
             return None if waits else (mark.end(), [])
         closing = "</tool_call>" if mark[0] == "<tool_call>" else "```"
-        at = held.find(closing, opening.end())
+        at = held.find(closing, max(self._looked, opening.end()))
         while at >= 0:
             calls = self._calls_in(held[opening.end() : at])
             # A file that a call writes may hold what closes a call; but nothing written as JSON holds a line's end.
             if calls or held[at - 1] == "\n":
                 return at + len(closing), calls
-            at = held.find(closing, at + len(closing))
+            self._looked = at + len(closing)  # what has been looked at does not change
+            at = held.find(closing, self._looked)
         return (len(held), self._calls_in(held[opening.end() :])) if last else None
 
     def _calls_in(self, text: str) -> _Calls:

@@ -127,7 +127,7 @@ def _event(raw: bytes) -> ServerEvent:
 
 def event(data: bytes, name: str = "") -> bytes:
     """One event as bytes; ``data`` may hold line feeds."""
-    head = b"event: " + name.encode() + b"\n" if name else b""
+    head = b"event: " + name.encode("utf-8", "replace") + b"\n" if name else b""
     return head + b"".join(b"data: " + line + b"\n" for line in data.split(b"\n")) + b"\n"
 
 

@@ -40,6 +40,7 @@ chains: {{default: [groq/openai/gpt-oss-120b]}}
         code, text = await asyncio.to_thread(run, "check", "--config", str(path), **keys)
     assert code == 1
     assert "ok   groq/GOOD: the provider answers" in text
-    assert re.search(r"FAIL groq/BAD: HTTP 401: unauthorized", text)
+    assert f"{path}: 2 providers, 1 chain: no fault found" in text
+    assert re.search(r"FAIL groq/BAD: key refused \(HTTP 401\)", text)
     assert "FAIL gone/no-key: " in text
     assert "0123456789" not in text

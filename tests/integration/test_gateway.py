@@ -137,14 +137,16 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_the_caller_notices_nothing_of_a_failure(world: World, fault: str) -> None:
+    # Where it was a kept connection that was reset, it is asked once more, over a new one.
+    times = 2 if fault == "reset" else 1
     if fault != "cut_before":
-        world.simulator.control.script("groq", fault)
+        world.simulator.control.script("groq", fault, times=times)
         assert (await world.ask())[0] == "cerebras"
-        assert len(world.asked("groq")) == 1
+        assert 1 <= len(world.asked("groq")) <= times
         for chain in world.app.config.chains.values():
             for target in chain.targets:
                 world.app.ledger.clear(target)
-    world.simulator.control.script("groq", fault)
+    world.simulator.control.script("groq", fault, times=times)
     provider, pieces = await world.stream()
     assert (provider, "".join(pieces)) == ("cerebras", "cerebras/gpt-oss-120b here. You said: Hello there")
 

@@ -150,6 +150,30 @@ async def test_another_configuration_is_taken_over_or_refused(
     await stopped
 
 
+async def test_only_what_inspect_can_be_is_taken(
+    addon: Addon, context: taddons.context, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "chain429_inspect is 'maybe'; it can be auto, always, never"
+    context.options.update(chain429_inspect="maybe")
+    await addon.running()
+    assert addon.app is None
+    assert caplog.messages[-1] == f"chain429 can't start: {words}"
+    stopped = addon.done()
+    assert stopped
+    await stopped
+
+
+async def test_a_later_value_that_inspect_can_not_be_leaves_the_old_one(addon: Addon, context: taddons.context) -> None:
+    await addon.running()
+    context.options.update(chain429_inspect="never")
+    with pytest.raises(exceptions.OptionsError, match="chain429_inspect is 'maybe'; it can be auto, always, never"):
+        context.options.update(chain429_inspect="maybe")
+    assert context.options.chain429_inspect == "never"
+    stopped = addon.done()
+    assert stopped
+    await stopped
+
+
 async def test_what_is_wrong_is_said_once_and_ends_mitmdump(
     addon: Addon, context: taddons.context, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,7 +150,7 @@ async def test_stop_and_start_again(clock: FakeClock) -> None:
 
 
 async def test_a_port_that_is_taken(sim: Simulator, clock: FakeClock) -> None:
-    with pytest.raises(StartError, match=f"the simulator can't listen on 127.0.0.1:{sim.port}"):
+    with pytest.raises(StartError, match=f"the simulator can't listen on 127.0.0.1:{sim.port}: the port is taken"):
         await Simulator(clock, port=sim.port).start()
 
 

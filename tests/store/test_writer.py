@@ -317,6 +317,24 @@ def test_a_redaction_that_fails_does_not_end_the_thread(path: Path, clock: Any, 
     assert ids(path) == ["good"]
 
 
+def test_one_that_can_not_be_written_takes_no_other_with_it(path: Path, new_store: NewStore, records: Any) -> None:
+    store = new_store(interval=3600.0)
+    store.open()
+    for id, provider in (("before", "a"), ("bad", "\ud800"), ("after", "a")):
+        store.record(records(id, provider=provider))
+    assert store.flush()
+    assert ids(path) == ["after", "before"]
+    assert store.dropped == 1
+
+
+def test_names_that_clients_choose_can_be_written(path: Path, new_store: NewStore, records: Any) -> None:
+    store = new_store()
+    store.open()
+    store.record(records("odd", chain="a/\ud800", model="\ud800", attempts=()))
+    assert store.flush()
+    assert ids(path) == ["odd"]
+
+
 def test_an_id_that_a_client_uses_twice_is_two_requests(path: Path, new_store: NewStore, records: Any) -> None:
     store = new_store()
     store.open()

@@ -17,6 +17,7 @@ import pytest
 
 from chain429.config import Config, parse
 from chain429.engine import Engine
+from chain429.errors import StartError
 from chain429.redact import Redactor
 from chain429.routing.ledger import Ledger
 from chain429.upstream import HttpUpstream
@@ -307,6 +308,7 @@ async def test_without_the_token_there_is_no_answer(headers: dict[str, str]) -> 
         assert got["x-should-retry"] == "false"
         assert json.loads(body)["error"]["code"] == "invalid_api_key"
         assert server.upstream.requests == []
+        assert (server.records.last.status, server.records.last.outcome) == (401, "refused")
         assert (await server.get("/v1/models", headers))[0] == 401
 
 
@@ -566,7 +568,6 @@ async def test_the_clients_request_id_is_kept_when_it_is_fit() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 70_000 + b"\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
@@ -581,6 +582,36 @@ async def test_what_is_no_http_gets_a_400_without_a_traceback(data: bytes) -> No
         assert b"application/json" in head
         assert json.loads(body)["error"]["type"] == "invalid_request_error"
         assert b"Traceback" not in answer
+
+
+@pytest.mark.parametrize(
+    ("status", "data"),
+    [
+        (b"414", b"GET /v1/models?key=" + b"k" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (b"431", b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + b"k" * 40_000 + b"\r\n\r\n"),
+    ],
+)
+async def test_what_is_too_long_is_said_without_quoting_it(status: bytes, data: bytes) -> None:
+    async with serving() as server:
+        head, _, body = (await server.raw(data)).partition(b"\r\n\r\n")
+        assert head.split()[1] == status
+        assert b"x-request-id: req_" in head
+        assert "is too long" in json.loads(body)["error"]["message"]
+        assert b"kk" not in body
+
+
+async def test_a_client_that_leaves_while_it_sends_its_body_is_in_the_log() -> None:
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n"
+    )
+    async with serving() as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head.encode() + b"{")
+        await until(lambda: server.clock.waiting > 0)
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: bool(server.records.all))
+        assert (server.records.last.status, server.records.last.outcome) == (499, "cancelled")
 
 
 async def test_a_body_that_never_comes_is_a_408() -> None:
@@ -647,6 +678,22 @@ def test_the_token_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> None:
     assert len(token) > 30
     assert kept_token(path, "c429_") == (token, False)
     assert path.stat().st_mode & 0o777 == 0o600
+    path.write_bytes(b" \n")
+    assert kept_token(path, "c429_")[1]
+    path.write_bytes(b"\n mine\r\n")
+    assert kept_token(path, "c429_") == ("mine", False)
+
+
+@pytest.mark.parametrize("text", [b"two words", b"two\nlines", b"a\tb", b"a\0b", b"a\x1b[2Jb", "schlüssel".encode()])
+def test_a_token_that_is_not_one_plain_word_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "client-token"
+    path.write_bytes(text)
+    with pytest.raises(StartError) as raised:
+        kept_token(path, "c429_")
+    assert str(raised.value) == (
+        f"the token in {path} must be one word, of ASCII that can be seen: mend it, or delete the file to get a new one"
+    )
+    assert path.read_bytes() == text
 
 
 def kept(server: Server) -> tuple[str, str]:

@@ -74,6 +74,7 @@ def test_an_endless_event_is_refused() -> None:
 
 def test_events_are_written_as_they_are_read() -> None:
     assert sse.event(b"a\nb", "error") == b"event: error\ndata: a\ndata: b\n\n"
+    assert sse.event(b"a", "\ud800") == b"event: ?\ndata: a\n\n"
     assert sse.comment("keep-alive") == b": keep-alive\n\n"
     assert parse([sse.event(b"a\nb", "error")]) == [(b"a\nb", "error")]
 

@@ -237,7 +237,7 @@ class Providers:
             found = await self._inquire(config, endpoint, credential)
             if found.models is not None:
                 return _models(endpoint, {**unlisted, **found.models}, listed=True)
-        raise Problem(502, f"{endpoint.name} did not give its list of models: {found.words}.")
+        raise Problem(502, f"{endpoint.name} did not give its list of models ({found.words}).")
 
     async def reset_breaker(self, request: web.Request) -> web.Response:
         provider = request.match_info["provider"]
