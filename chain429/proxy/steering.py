@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ from chain429.proxy.flows import (
 from chain429.proxy.host import addon
 from chain429.web.auth import Peer, from_a_page
 from chain429.web.covered import Origin, Taken
+
+_log = logging.getLogger("chain429.proxy")
 
 _NO_TOKEN = "The client token is missing or wrong. Programs on this machine need none; web pages and other machines do."  # noqa: S105  no token
 
@@ -69,6 +72,7 @@ class Steering:
         # mitmproxy's ids of their connections: a request that is sent again from its flow list has none of these.
         self._led: set[Address] = set()
         self._relayed: dict[Address, Origin] = {}
+        self._distrusted: set[str] = set()  # hosts whose certificate a tool has refused
 
     def covers(self, host: str | None) -> bool:
         return covered(host, self.gateway.hosts() if self.gateway else ProxyFile().hosts)
@@ -80,6 +84,17 @@ class Steering:
             return
         if not self.covers(data.client_hello.sni or address[0]):
             data.ignore_connection = True
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        """Said once for each host, and in our own log: mitmproxy's is kept quiet by ``scripts/start``."""
+        host = data.conn.sni
+        if host and host not in self._distrusted and self.covers(host) and "trust" in (data.conn.error or ""):
+            self._distrusted.add(host)
+            _log.warning(
+                "a tool that calls https://%s does not trust the proxy's certificate: start it with 'chain429 run', or "
+                "see 'chain429 ca'",
+                host,
+            )
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not self._covers_flow(flow):

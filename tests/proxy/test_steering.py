@@ -256,6 +256,24 @@ def test_tls_of_other_hosts_stays_unopened(
     assert data.ignore_connection is ignored
 
 
+def test_a_tool_that_does_not_trust_the_proxy_is_said_once(
+    steering: Steering, options: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    for host, error in (
+        ("api.openai.com", "The client does not trust the proxy's certificate for api.openai.com (unknown ca)"),
+        ("api.openai.com", "The client may not trust the proxy's certificate for api.openai.com (closed)"),
+        ("api.anthropic.com", "Client and mitmproxy cannot agree on a TLS version to use."),
+        ("elsewhere.test", "The client does not trust the proxy's certificate for elsewhere.test (unknown ca)"),
+    ):
+        client = tflow.tclient_conn()
+        client.sni, client.error = host, error
+        steering.tls_failed_client(tls.TlsData(client, context.Context(client, Options())))
+    assert [record.getMessage() for record in caplog.records] == [
+        "a tool that calls https://api.openai.com does not trust the proxy's certificate: start it with 'chain429 run', "
+        "or see 'chain429 ca'"
+    ]
+
+
 def hello(sni: str | None) -> bytes:
     """A ClientHello without its record's and its handshake's header, as mitmproxy takes it."""
     name = sni.encode() if sni else b""
