@@ -546,6 +546,12 @@ class Engine:
             how = "Every target of chain '{}' is at its limit" if all(at_limit) else "No target of chain '{}' is free"
             message = f"{how.format(call.chain.name)}. {trail}."
             problem = Problem(429, message, "rate_limit_error", "rate_limit_exceeded", None, details)
+        elif call.chain.name not in self._config.chains and all(
+            _is_gone(outcomes.get(target), waits.get(target)) for target in call.chain.targets
+        ):
+            # The client itself named a provider's model, so this is its mistake, not an outage.
+            message = f"There is no model '{call.chain.name}'. {trail}."
+            problem = Problem(404, message, "invalid_request_error", "model_not_found", "model", details)
         elif late:
             message = f"No target of chain '{call.chain.name}' answered before the request's deadline. {trail}."
             problem = Problem(504, message, "server_error", "deadline_exceeded", None, details)
@@ -775,6 +781,10 @@ def _refused_own(call: Call, outcomes: Mapping[Target, Outcome], waits: Mapping[
 
 def _is_limited(outcome: Outcome | None, wait: Refusal | None) -> bool:
     return outcome.kind in _LIMIT_KINDS if outcome is not None else wait is not None and wait.limited
+
+
+def _is_gone(outcome: Outcome | None, wait: Refusal | None) -> bool:
+    return outcome.kind is Kind.GONE if outcome is not None else wait is not None and wait.state == "gone"
 
 
 def _unfit(chain: Chain, outcomes: Mapping[Target, Outcome], waits: Mapping[Target, Refusal]) -> set[str]:

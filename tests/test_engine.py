@@ -647,6 +647,15 @@ async def test_exhaustion_by_limits_is_an_honest_429() -> None:
     assert world.asked() == ["a", "b", "c", "c"]
 
 
+async def test_a_model_that_a_client_named_and_nobody_has_is_its_mistake() -> None:
+    world = World({"a": [error(404)]})
+    for _ in range(2):
+        reply = await world.run("a/nope")
+        found = error_of(reply)
+        assert (reply.status, found["code"], found["param"]) == (404, "model_not_found", "model")
+    assert world.asked() == ["a"]
+
+
 async def test_where_a_target_may_be_asked_again_at_once_clients_are_told_to() -> None:
     reply = await World({"a": [error(500)]}).run("alone")
     assert (reply.status, reply.headers["retry-after"]) == (502, "1")

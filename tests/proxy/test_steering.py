@@ -269,8 +269,8 @@ def test_a_tool_that_does_not_trust_the_proxy_is_said_once(
         client.sni, client.error = host, error
         steering.tls_failed_client(tls.TlsData(client, context.Context(client, Options())))
     assert [record.getMessage() for record in caplog.records] == [
-        "a tool that calls https://api.openai.com does not trust the proxy's certificate: start it with 'chain429 run', "
-        "or see 'chain429 ca'"
+        "a tool that calls https://api.openai.com does not trust the proxy's certificate: start it with "
+        "'chain429 run', or see 'chain429 ca'"
     ]
 
 
