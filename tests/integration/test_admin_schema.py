@@ -33,7 +33,7 @@ KNOWN = {"id": "home", "credential": "PROVIDER_KEY", "provider": "home"}
 # It has no end.
 ENDLESS = "/admin/api/events"
 # For each operation. More find more: 200 take eight minutes.
-EXAMPLES = 5
+EXAMPLES = 3
 # A query that is longer is refused by the HTTP server itself, in its own words.
 LONGEST = 6000
 
