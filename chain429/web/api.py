@@ -69,6 +69,8 @@ _ENDS = frozenset({"invalid_body", "invalid_transfer_encoding", "unsupported_enc
 _BODY_SECONDS = 120
 # How long it may leave unread what it is sent, while the provider's connection and the target's place are held for it.
 _UNREAD_SECONDS = 120
+# Fewer bytes than a connection takes before it has its writer wait.
+_SMALL = 32 * 1024
 _LONGEST_PATIENCE = 300.0
 
 
@@ -270,8 +272,8 @@ class Api:
             await response.prepare(request)
             while piece := await stream.next():
                 transport = request.transport
-                if transport is None or not transport.get_write_buffer_size():
-                    await response.write(piece)
+                if transport is None or (len(piece) < _SMALL and not transport.get_write_buffer_size()):
+                    await response.write(piece)  # which takes it at once
                     continue
                 try:
                     async with self._clock.timeout(_UNREAD_SECONDS):

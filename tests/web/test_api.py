@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import logging
+import socket
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -643,6 +644,20 @@ async def test_a_client_that_leaves_before_the_answer_closes_the_call() -> None:
         await until(lambda: bool(server.records.all))
         assert (server.records.last.status, server.records.last.outcome) == (499, "cancelled")
         await settle()
+
+
+async def test_a_client_that_does_not_read_holds_nothing_for_ever() -> None:
+    long = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 1_000_000 + b'"}}]}\n\n'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    async with serving(stream(*[long] * 40, HANG)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as unread:
+            unread.sendall(head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(STREAMED), STREAMED))
+            await until(lambda: server.clock.waiting > 0)
+            assert not server.records.all
+            await server.clock.advance(120)
+            await until(lambda: bool(server.records.all))
+        assert server.records.last.outcome == "cancelled"
+        assert server.upstream.answers[-1].closed
 
 
 async def test_requests_under_way_finish_when_the_listener_stops() -> None:
