@@ -358,9 +358,7 @@ class Engine:
             if 300 <= answer.status < 400:
                 return Outcome.of(Kind.FAILED, "it redirects, which is not followed", status=answer.status)
             failure, now = read_failure(answer.status, answer.headers, body), self._clock.now()
-            outcome = classify(failure, provider.provision, now)
-            if outcome.hit is not None and outcome.hit.amount is None and failure.upstream is None:
-                outcome = sized(outcome, read_headers(provider.family, failure.headers, now))
+            outcome = sized(classify(failure, provider.provision, now), failure, provider.family, now)
             return outcome if call.request.dialect.translates else of_path(outcome)
         if not call.request.stream:
             body = await answer.read(MAX_ANSWER)

@@ -16,15 +16,13 @@ from chain429.errors import Chain429Error
 _SHELLS = ("bash", "fish", "powershell")
 _TOOLS = ("claude-code", "codex", "aider", "opencode", "continue", "llm", "openai")
 
-_config = click.option(
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The configuration file, for a proxy that is started. Else as with 'chain429 serve'.",
 )
-
-
-@click.command(context_settings={"allow_interspersed_args": False})
-@_config
 @options.data_dir
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(config: Path | None, data_dir: Path | None, command: tuple[str, ...]) -> None:

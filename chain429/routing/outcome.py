@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from chain429.routing.failure import Failure
-from chain429.routing.headers import Metric, Reading, parse_retry_after
+from chain429.routing.headers import Metric, parse_retry_after, read_headers
 from chain429.routing.window import DayReset, Refill, Window
 from chain429.routing.wording import UNNAMED, NamedLimit, limit_named
 
@@ -379,15 +379,16 @@ def classify(failure: Failure, provision: Provision, now: float) -> Outcome:
     )
 
 
-def sized(outcome: Outcome, readings: Iterable[Reading]) -> Outcome:
-    """The same, with the size of the limit that was hit from what the refusal's headers tell without a window: that is
-    said of whichever limit refused."""
+def sized(outcome: Outcome, failure: Failure, family: str, now: float) -> Outcome:
+    """The same, with the size of the limit that was hit, where nothing but the refusal's headers tells it: what these,
+    of the ``family``, say without a window is said of whichever limit refused."""
     hit = outcome.hit
-    if hit is None:
+    if hit is None or hit.amount is not None or failure.upstream is not None:
         return outcome
-    told = (reading for reading in readings if reading.window is None and reading.metric == hit.metric)
-    size = next((reading.limit for reading in told if reading.limit), None)
-    return outcome if size is None else replace(outcome, hit=replace(hit, amount=size))
+    for reading in read_headers(family, failure.headers, now):
+        if reading.window is None and reading.metric == hit.metric and reading.limit:
+            return replace(outcome, hit=replace(hit, amount=reading.limit))
+    return outcome
 
 
 def of_path(outcome: Outcome) -> Outcome:

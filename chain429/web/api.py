@@ -114,6 +114,7 @@ class Api:
             return _json(200, self._health(), identifier)
         if path == "/" and method in ("GET", "HEAD") and not observed:
             return _json(200, {"name": "chain429", "version": __version__}, identifier)
+        dialect = _DIALECTS.get(path)
         client = self._doors().client(request.headers, _peer(request))
         if client is None:
             message = (
@@ -121,12 +122,11 @@ class Api:
                 f"'Authorization: Bearer …' or 'x-api-key: …'; {self._token_hint}."
             )
             problem = Problem(401, message, "authentication_error", "invalid_api_key")
-            if path in _DIALECTS:
+            if dialect is not None:
                 error = RequestError("The client token is missing or wrong.", status=401, code="invalid_api_key")
-                self._recorder.record(self._refused(identifier, _DIALECTS[path], None, "unknown", at, started, error))
+                self._recorder.record(self._refused(identifier, dialect, None, "unknown", at, started, error))
             headers = {"x-should-retry": "false", "www-authenticate": "Bearer"}
             return self._problem(_spoken(request, path), problem, identifier, headers)
-        dialect = _DIALECTS.get(path)
         if origin is not None and observed:
             return await self._pass_on(request, origin, dialect, identifier, at, started)
         if dialect is not None:
@@ -274,13 +274,8 @@ class Api:
                 transport = request.transport
                 if transport is None or (len(piece) < _SMALL and not transport.get_write_buffer_size()):
                     await response.write(piece)  # which takes it at once
-                    continue
-                try:
-                    async with self._clock.timeout(_UNREAD_SECONDS):
-                        await response.write(piece)
-                except TimeoutError:
-                    transport.abort()
-                    raise ConnectionResetError("the client does not read") from None
+                else:
+                    await self._write(response, transport, piece)
             await response.write_eof()
         except ConnectionError:
             # The client has left; the stream's end says so in the log.
@@ -288,6 +283,15 @@ class Api:
         finally:
             stream.close()
         return response
+
+    async def _write(self, response: web.StreamResponse, transport: asyncio.Transport, piece: bytes) -> None:
+        """What may have to wait until the client has read. Raises ConnectionError where it does not read on."""
+        try:
+            async with self._clock.timeout(_UNREAD_SECONDS):
+                await response.write(piece)
+        except TimeoutError:
+            transport.abort()
+            raise ConnectionResetError("the client does not read") from None
 
     async def _body(self, request: web.BaseRequest, limit: int) -> bytes:
         size = request.content_length

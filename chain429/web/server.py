@@ -43,8 +43,7 @@ class _Connection(web.RequestHandler):
             raise ConnectionError("the answer has begun already")
         if isinstance(exc, LineTooLong):  # whose words quote what was sent, keys and all
             of_path = str(exc.args[1]) == str(_LONGEST_PATH)
-            status = 414 if of_path else 431
-            what, most = ("path", _LONGEST_PATH) if of_path else ("header", _LONGEST_HEADER)
+            status, what, most = (414, "path", _LONGEST_PATH) if of_path else (431, "header", _LONGEST_HEADER)
             text = f"The request's {what} is too long: it may have {most} bytes."
         elif status >= 500:
             text = "A fault in chain429; its log says more."

@@ -7,7 +7,6 @@ The answer goes out as server-sent events while it comes: ``begin`` (the request
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +17,7 @@ from chain429.errors import RequestError
 from chain429.web.admin.gateway import Gateway
 from chain429.web.admin.routes import Route, read_body
 from chain429.web.admin.schemas import TEXT, WHOLE, operation, optional, shape
+from chain429.web.server import new_id
 from chain429.wire.chat import ChatRequest
 from chain429.wire.chat_reader import ChatReader
 from chain429.wire.events import Error, Event, Finish, Reasoning, Text, Usage
@@ -49,7 +49,7 @@ class Prompts:
         if chain is None:
             words = f"The model {asked.model!r} names no chain, no alias and no provider's model."
             raise RequestError(words, status=404)
-        call = Call("req_" + os.urandom(12).hex(), asked, chain, CLIENT, at, started)
+        call = Call(new_id(), asked, chain, CLIENT, at, started)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         answer.force_close()
         await answer.prepare(request)
